@@ -1,0 +1,1 @@
+//! What changed between two policies: the pair diff and its findings.

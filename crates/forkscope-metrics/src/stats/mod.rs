@@ -1,0 +1,1 @@
+//! Statistics over token rows: intervals, tests and rankings.

@@ -1,0 +1,1 @@
+//! A policy: tokenizer, template, weights and adapter; scoring of given ids, and sampling.

@@ -1,0 +1,9 @@
+//! The records that travel between the rooms of the house: one type per idea.
+
+mod finding;
+mod rollout;
+mod row;
+
+pub use finding::{Finding, Findings};
+pub use rollout::{FinishReason, Rollout};
+pub use row::{DiffRow, ScoreRow, ShiftClass, TopK, Validity};

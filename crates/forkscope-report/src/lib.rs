@@ -1,0 +1,1 @@
+//! Findings and records rendered as HTML, Markdown and SVG.

@@ -1,0 +1,1 @@
+//! Problems, prompt styles and answer grading.

@@ -1,0 +1,1 @@
+//! Adapters as training leaves them: the low-rank difference of two checkpoints.

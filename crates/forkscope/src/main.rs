@@ -1,0 +1,3 @@
+//! The forkscope command line.
+
+fn main() {}
