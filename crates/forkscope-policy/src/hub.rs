@@ -1,0 +1,1 @@
+//! Hub ids through the hub cache, offline mode honoured.

@@ -1,0 +1,1 @@
+//! Text in and out of a policy: tokenizer, chat template, prompt style.
