@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
-use nalgebra::DMatrix;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -122,9 +121,15 @@ fn map(path: &Path) -> Result<Mmap, TrainError> {
     unsafe { Mmap::map(&file) }.map_err(|e| TrainError::read(path, e))
 }
 
+/// A finite matrix, row-major.
+pub(crate) struct Matrix {
+    pub(crate) columns: usize,
+    pub(crate) values: Vec<f64>,
+}
+
 /// A two-dimensional tensor widened to f64; the error says what is wrong with
 /// the tensor, the caller knows which file it is in.
-pub(crate) fn matrix(view: &TensorView<'_>) -> Result<DMatrix<f64>, String> {
+pub(crate) fn matrix(view: &TensorView<'_>) -> Result<Matrix, String> {
     let &[rows, columns] = view.shape() else {
         return Err(format!("has shape {:?}, a matrix is needed", view.shape()));
     };
@@ -141,7 +146,7 @@ pub(crate) fn matrix(view: &TensorView<'_>) -> Result<DMatrix<f64>, String> {
     if !values.iter().all(|x| x.is_finite()) {
         return Err("holds NaN or infinity".to_owned());
     }
-    Ok(DMatrix::from_row_iterator(rows, columns, values))
+    Ok(Matrix { columns, values })
 }
 
 fn widen<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {

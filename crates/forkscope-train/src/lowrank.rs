@@ -8,11 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use nalgebra::DMatrix;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-use crate::checkpoint::{Checkpoint, matrix};
+use crate::checkpoint::{Checkpoint, Matrix, matrix};
 use crate::factor::{Cut, Factors, Spectrum};
 use crate::{TrainError, adapter};
 
@@ -128,14 +127,15 @@ pub fn low_rank_adapter(
         let (Some(module), Some(base_view)) = (projection(name), base_tensors.get(name)) else {
             continue;
         };
-        let delta = widened(&tuned, name, view)? - widened(&base, name, base_view)?;
-        if delta.iter().all(|&x| x == 0.0) {
+        let delta = difference(
+            &widened(&tuned, name, view)?,
+            &widened(&base, name, base_view)?,
+        );
+        if delta.iter().flatten().all(|&x| x == 0.0) {
             unchanged.push(module.to_owned());
             continue;
         }
-        let spectrum = Spectrum::of(delta).ok_or_else(|| {
-            TrainError::Internal(format!("the decomposition of {module} did not converge"))
-        })?;
+        let spectrum = Spectrum::of(delta, cut);
         let rank = spectrum
             .rank(cut)
             .map_err(|residual| TrainError::NotLowRank {
@@ -164,6 +164,22 @@ pub fn low_rank_adapter(
     Ok(Adapter { modules, unchanged })
 }
 
+/// tuned - base, by columns; the shapes were compared before.
+fn difference(tuned: &Matrix, base: &Matrix) -> Vec<Vec<f64>> {
+    let pairs = tuned.values.iter().zip(&base.values);
+    let delta: Vec<f64> = pairs.map(|(t, b)| t - b).collect();
+    (0..tuned.columns)
+        .map(|j| {
+            delta
+                .iter()
+                .skip(j)
+                .step_by(tuned.columns)
+                .copied()
+                .collect()
+        })
+        .collect()
+}
+
 /// The module of a projection weight, `None` for every other tensor.
 fn projection(tensor: &str) -> Option<&str> {
     let module = tensor.strip_suffix(".weight")?;
@@ -171,11 +187,7 @@ fn projection(tensor: &str) -> Option<&str> {
     PROJECTIONS.contains(&last).then_some(module)
 }
 
-fn widened(
-    from: &Checkpoint,
-    name: &str,
-    view: &TensorView<'_>,
-) -> Result<DMatrix<f64>, TrainError> {
+fn widened(from: &Checkpoint, name: &str, view: &TensorView<'_>) -> Result<Matrix, TrainError> {
     matrix(view).map_err(|problem| {
         TrainError::bad(
             from.dir(),
