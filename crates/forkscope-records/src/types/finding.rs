@@ -13,12 +13,15 @@ pub struct Finding {
     /// What the number is, in one sentence with its formula where it has one.
     pub definition: String,
     /// The number; `None` where it is undefined (the definition says when).
+    #[serde(default, with = "super::float")]
     pub value: Option<f64>,
     /// Unit: `share`, `nats`, `tokens`, `ratio`, `rank`, `auroc`, ...
     pub unit: String,
     /// Lower end of the interval, if there is one.
+    #[serde(default, with = "super::float")]
     pub low: Option<f64>,
     /// Upper end of the interval, if there is one.
+    #[serde(default, with = "super::float")]
     pub high: Option<f64>,
     /// Confidence level of the interval, e.g. 0.95.
     pub level: Option<f64>,

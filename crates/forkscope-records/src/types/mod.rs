@@ -1,9 +1,12 @@
 //! The records that travel between the rooms of the house: one type per idea.
 
 mod finding;
+pub mod float;
+mod problem;
 mod rollout;
 mod row;
 
 pub use finding::{Finding, Findings};
+pub use problem::{Message, Problem, ProblemPrompt};
 pub use rollout::{FinishReason, Rollout};
 pub use row::{DiffRow, ScoreRow, ShiftClass, TopK, Validity};

@@ -20,6 +20,31 @@ pub enum FinishReason {
     Unknown,
 }
 
+impl FinishReason {
+    /// The word that files hold.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Eos => "eos",
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Context => "context",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The reason that a word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "eos" => Self::Eos,
+            "stop" => Self::Stop,
+            "length" => Self::Length,
+            "context" => Self::Context,
+            "unknown" => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
 /// One prompt with one completion. The token ids are the record; `text` is
 /// derived from them and kept for reading only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -25,6 +25,33 @@ pub enum Validity {
     NonFinite,
 }
 
+impl Validity {
+    /// The word that files hold.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Truncated => "truncated",
+            Self::Empty => "empty",
+            Self::ContextExceeded => "context_exceeded",
+            Self::TokenizerMismatch => "tokenizer_mismatch",
+            Self::NonFinite => "non_finite",
+        }
+    }
+
+    /// The validity that a word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "ok" => Self::Ok,
+            "truncated" => Self::Truncated,
+            "empty" => Self::Empty,
+            "context_exceeded" => Self::ContextExceeded,
+            "tokenizer_mismatch" => Self::TokenizerMismatch,
+            "non_finite" => Self::NonFinite,
+            _ => return None,
+        })
+    }
+}
+
 /// The k most probable tokens, most probable first, ties by lowest id.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TopK {
@@ -44,6 +71,27 @@ pub enum ShiftClass {
     Reranked,
     /// The tuned argmax lies outside the base's top k.
     Shifted,
+}
+
+impl ShiftClass {
+    /// The word that files hold.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unshifted => "unshifted",
+            Self::Reranked => "reranked",
+            Self::Shifted => "shifted",
+        }
+    }
+
+    /// The class that a word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "unshifted" => Self::Unshifted,
+            "reranked" => Self::Reranked,
+            "shifted" => Self::Shifted,
+            _ => return None,
+        })
+    }
 }
 
 /// What `score` records of one policy at one position.

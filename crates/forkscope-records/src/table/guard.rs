@@ -1,0 +1,132 @@
+//! What a Parquet file may claim, checked before anything is decoded.
+//!
+//! Run-length and dictionary coding let a few bytes stand for billions of
+//! values, and a page header is believed by the decoder. So the claims of the
+//! footer and of every page header are held against the length of the file:
+//! at most `VALUES_PER_BYTE` values and `INFLATION` uncompressed bytes per byte
+//! of file, with a floor that no honest small file meets.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use super::thrift::page_header;
+use crate::RecordsError;
+
+/// Values of one column per byte of file.
+const VALUES_PER_BYTE: u64 = 64;
+/// Values of one column that any file may claim.
+const VALUES_FLOOR: u64 = 1 << 22;
+/// Uncompressed bytes of all columns per byte of file.
+const INFLATION: u64 = 256;
+/// Uncompressed bytes that any file may claim.
+const BYTES_FLOOR: u64 = 1 << 26;
+
+/// Refuses a file whose claims its length cannot carry.
+pub(super) fn check_claims(
+    path: &Path,
+    file: &Bytes,
+    metadata: &ParquetMetaData,
+) -> Result<(), RecordsError> {
+    let len = file.len() as u64;
+    let most_values = VALUES_FLOOR.max(len.saturating_mul(VALUES_PER_BYTE));
+    let most_bytes = BYTES_FLOOR.max(len.saturating_mul(INFLATION));
+    let columns = metadata.file_metadata().schema_descr().num_columns();
+    let mut values = vec![0u64; columns];
+    let mut total = 0u64;
+    for group in metadata.row_groups() {
+        let rows = claim(path, "rows of a row group", group.num_rows())?;
+        if rows > most_values {
+            return Err(too_large(
+                path,
+                format!("claims {rows} rows in {len} bytes"),
+            ));
+        }
+        for (column, values) in group.columns().iter().zip(&mut values) {
+            let name = column.column_path().string();
+            let n = claim(path, "values", column.num_values())?;
+            *values = values.saturating_add(n);
+            if *values > most_values {
+                return Err(too_large(
+                    path,
+                    format!("column {name} claims {values} values in {len} bytes"),
+                ));
+            }
+            total = total.saturating_add(claim(
+                path,
+                "uncompressed bytes",
+                column.uncompressed_size(),
+            )?);
+            if total > most_bytes {
+                return Err(too_large(
+                    path,
+                    format!("claims {total} uncompressed bytes in {len} bytes"),
+                ));
+            }
+            check_pages(path, file, column, n, most_bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a column chunk whose pages claim other than the footer does.
+fn check_pages(
+    path: &Path,
+    file: &Bytes,
+    column: &ColumnChunkMetaData,
+    values: u64,
+    most_bytes: u64,
+) -> Result<(), RecordsError> {
+    let name = column.column_path().string();
+    let broken = |what: &str| RecordsError::table(path, format!("column {name}: {what}"));
+    let start = column
+        .dictionary_page_offset()
+        .unwrap_or_else(|| column.data_page_offset());
+    let range = usize::try_from(start)
+        .ok()
+        .zip(usize::try_from(column.compressed_size()).ok());
+    let chunk = range.and_then(|(s, n)| file.get(s..s.checked_add(n)?));
+    let chunk = chunk.ok_or_else(|| broken("its data lies outside the file (is it truncated?)"))?;
+    let (mut at, mut seen, mut bytes) = (0usize, 0u64, 0u64);
+    while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+        let (page, header) =
+            page_header(rest).ok_or_else(|| broken("a page header cannot be read"))?;
+        let (Ok(compressed), Ok(raw), Ok(n)) = (
+            usize::try_from(page.compressed),
+            u64::try_from(page.uncompressed),
+            u64::try_from(page.values),
+        ) else {
+            return Err(broken("a page claims a negative size"));
+        };
+        if u64::try_from(page.dictionary).map_or(true, |d| d > raw.saturating_mul(8)) {
+            return Err(broken(
+                "a dictionary page claims more entries than it holds",
+            ));
+        }
+        seen = seen.saturating_add(n);
+        bytes = bytes.saturating_add(raw);
+        if bytes > most_bytes || seen > values {
+            return Err(broken("its pages claim more than the footer does"));
+        }
+        at = at.saturating_add(header).saturating_add(compressed);
+    }
+    if at != chunk.len() {
+        return Err(broken("a page reaches beyond its column chunk"));
+    }
+    Ok(())
+}
+
+fn claim(path: &Path, what: &str, n: i64) -> Result<u64, RecordsError> {
+    u64::try_from(n).map_err(|_| RecordsError::table(path, format!("claims {n} {what}")))
+}
+
+fn too_large(path: &Path, claims: String) -> RecordsError {
+    let reason = format!(
+        "{claims}, more than an honest file of that size holds; it is refused to protect memory"
+    );
+    RecordsError::TooLarge {
+        path: path.to_owned(),
+        reason,
+    }
+}
