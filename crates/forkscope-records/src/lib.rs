@@ -4,12 +4,18 @@
 //! This crate knows how records are kept; it does not know what numbers mean.
 
 pub mod digest;
+mod documents;
 mod error;
+pub mod import;
 pub mod logprobs;
+mod pieces;
 pub mod run;
 pub mod table;
 pub mod types;
 
+pub use documents::{read_findings, write_findings};
 pub use error::RecordsError;
-pub use run::{Mode, Opened, RunDir, RunManifest, TableWriter};
+pub use import::{read_problems, read_reference, read_rollouts, write_reference};
+pub use pieces::TokenPieces;
+pub use run::{Mode, Opened, RunDir, RunJson, RunManifest, RunStatus, TableWriter, read_run_json};
 pub use table::{Record, TableReader, export_csv, read_table};

@@ -4,13 +4,13 @@
 //! uninterrupted one. Settings that may differ between resumes (`--threads`)
 //! therefore stand under `timing.settings`.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::RecordsError;
+use crate::documents::{read_document, to_bytes};
 
 /// What a command says of itself before it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -155,10 +155,7 @@ impl RunJson {
     pub const SCHEMA: &'static str = "forkscope/run/1";
 
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, RecordsError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|e| RecordsError::Misuse(format!("run.json cannot be written: {e}")))?;
-        bytes.push(b'\n');
-        Ok(bytes)
+        to_bytes(self)
     }
 
     /// The first setting in which a new call differs from this run.
@@ -232,8 +229,7 @@ fn show(value: Option<&Value>) -> String {
 /// Reads the `run.json` of a run directory.
 pub fn read_run_json(run: &Path) -> Result<RunJson, RecordsError> {
     let path = run.join("run.json");
-    let bytes = fs::read(&path).map_err(RecordsError::read(&path))?;
-    let json: RunJson = serde_json::from_slice(&bytes).map_err(|e| RecordsError::json(&path, e))?;
+    let json: RunJson = read_document(&path)?;
     if json.schema != RunJson::SCHEMA {
         let reason = format!(
             "schema {:?} is not {:?}; it was written by another version of forkscope",

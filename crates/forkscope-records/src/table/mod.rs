@@ -23,8 +23,9 @@ use arrow_schema::{Field, Schema, SchemaRef};
 pub use columns::Columns;
 pub use csv::export_csv;
 pub(crate) use encode::{assemble, encode_group};
-pub(crate) use read::read_table_bytes;
 pub use read::{TableReader, read_table};
+pub(crate) use read::{open_batches, read_table_bytes};
+pub(crate) use rollout::checked as checked_rollout;
 
 use crate::RecordsError;
 

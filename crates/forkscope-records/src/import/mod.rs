@@ -1,0 +1,15 @@
+//! Files that others wrote: problems and rollouts.
+
+mod answer;
+mod arrow_json;
+mod problem;
+mod problems;
+mod python_json;
+mod reference;
+mod rollouts;
+mod source;
+
+pub use answer::reference_answer;
+pub use problems::{read_problems, read_problems_bytes};
+pub use reference::{ReferenceRollout, read_reference, read_reference_bytes, write_reference};
+pub use rollouts::{read_rollouts, read_rollouts_bytes};
