@@ -1,0 +1,57 @@
+//! What can go wrong between a run and its report.
+
+use std::path::PathBuf;
+
+use forkscope_records::RecordsError;
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The records of the run could not be read.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// A document of a layout that this version does not know.
+    #[error("{path}: schema {found:?} is not {known:?}; render it with the version of forkscope that wrote it", path = .path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The layout it names.
+        found: String,
+        /// The layout that this version reads.
+        known: &'static str,
+    },
+    /// There is nothing that a report could show.
+    #[error(
+        "{dir} has neither findings nor rows that compare two policies, so there is nothing to report; `forkscope diff` makes both",
+        dir = .dir.display()
+    )]
+    Nothing {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// A report could not be written.
+    #[error("cannot write {path}: {source}; check that the folder exists and has room", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value could not be turned into JSON.
+    #[error("cannot encode {what} as JSON: {source}")]
+    Encode {
+        /// What was being encoded.
+        what: &'static str,
+        /// The encoder's sentence.
+        source: serde_json::Error,
+    },
+    /// One rollout has more rows than a page can address.
+    #[error(
+        "one rollout has {rows} rows, more than a page can address; report a run with shorter rollouts"
+    )]
+    TooLarge {
+        /// Number of rows.
+        rows: usize,
+    },
+}

@@ -1,0 +1,214 @@
+//! The findings in a few plain sentences, with what they do not show.
+//!
+//! Every number in a sentence is read from one finding; a sentence whose
+//! finding is missing is left out. Texts are plain: renderers escape them.
+
+use forkscope_records::types::{Finding, Findings};
+
+use crate::data::ReportData;
+use crate::{facts, number};
+
+/// Plain sentences for the top of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// What was compared with what, over how much.
+    pub lead: String,
+    /// What was found.
+    pub sentences: Vec<String>,
+    /// What the findings do not show, and what was left out.
+    pub caveats: Vec<String>,
+}
+
+/// Composes the summary.
+pub fn summarise(data: &ReportData) -> Summary {
+    let f = &data.findings;
+    let sentences = [
+        classes(f),
+        promoted(f),
+        divergence(f),
+        coverage(f),
+        gate(f),
+        answers(f),
+    ];
+    Summary {
+        lead: lead(data),
+        sentences: sentences.into_iter().flatten().collect(),
+        caveats: caveats(data),
+    }
+}
+
+/// The finding with the widest denominator: it says over how many positions
+/// and problems the run speaks.
+fn widest(findings: &Findings) -> Option<&Finding> {
+    findings
+        .get("share.unshifted")
+        .or_else(|| findings.findings.iter().max_by_key(|f| f.n))
+}
+
+fn lead(data: &ReportData) -> String {
+    let tuned = facts::model_name(&data.run, "tuned");
+    let base = facts::model_name(&data.run, "base");
+    let who = match (tuned, base) {
+        (Some(t), Some(b)) => format!("The tuned policy {t} was compared with its base {b}"),
+        _ => "The tuned policy was compared with its base".into(),
+    };
+    match widest(&data.findings) {
+        Some(f) => format!(
+            "{who}, token by token, at {} positions of rollouts from {} problems.",
+            number::count(f.n),
+            number::count(f.n_clusters)
+        ),
+        None => format!("{who}; this run has no findings."),
+    }
+}
+
+/// Value with interval in brackets: `2.09 % (95 % interval 1.90 – 2.31)`.
+fn quoted(f: &Finding) -> String {
+    let shown = number::finding(f);
+    match (&shown.interval, f.level) {
+        (Some(_), Some(level)) => {
+            format!(
+                "{} ({} interval {})",
+                shown.value,
+                number::level(level),
+                shown.range()
+            )
+        }
+        (Some(_), None) => format!("{} ({})", shown.value, shown.range()),
+        (None, _) => shown.value,
+    }
+}
+
+fn defined<'a>(findings: &'a Findings, id: &str) -> Option<&'a Finding> {
+    findings.get(id).filter(|f| f.value.is_some())
+}
+
+fn short(f: &Finding) -> String {
+    number::finding(f).value
+}
+
+fn classes(f: &Findings) -> Option<String> {
+    let unshifted = defined(f, "share.unshifted")?;
+    let mut text = format!(
+        "The two policies prefer the same token at {} of positions",
+        quoted(unshifted)
+    );
+    if let (Some(reranked), Some(shifted)) =
+        (defined(f, "share.reranked"), defined(f, "share.shifted"))
+    {
+        let k = reranked
+            .thresholds
+            .get("k")
+            .or_else(|| reranked.thresholds.get("rerank_k"))
+            .map(|k| format!("the base's top {k}"))
+            .unwrap_or_else(|| "the base's first few".into());
+        text += &format!(
+            "; at {} the tuned policy prefers another of {k} (reranked), and at {} one from further down (shifted)",
+            quoted(reranked),
+            quoted(shifted)
+        );
+    }
+    Some(text + ".")
+}
+
+fn promoted(f: &Findings) -> Option<String> {
+    let ratio = defined(f, "entropy_ratio").map(|r| {
+        format!(
+            "the base's entropy at reranked positions is {} that at unshifted ones",
+            quoted(r)
+        )
+    });
+    let rank = defined(f, "mean_base_rank").map(|r| {
+        format!(
+            "the token it prefers has mean rank {} under the base",
+            quoted(r)
+        )
+    });
+    let parts: Vec<_> = [ratio, rank].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("Where they disagree, {}.", parts.join(", and ")))
+}
+
+fn divergence(f: &Findings) -> Option<String> {
+    let mean = defined(f, "kl_tuned_base.mean")?;
+    let mut text = format!("KL(tuned ‖ base) averages {} per token", quoted(mean));
+    let tails: Vec<_> = [
+        ("kl_tuned_base.p50", "the median"),
+        ("kl_tuned_base.p99", "the 99th percentile"),
+    ]
+    .iter()
+    .filter_map(|(id, name)| defined(f, id).map(|p| format!("{name} is {}", short(p))))
+    .collect();
+    if !tails.is_empty() {
+        text += &format!("; {}", tails.join(", "));
+    }
+    Some(text + ".")
+}
+
+fn coverage(f: &Findings) -> Option<String> {
+    let one = defined(f, "coverage.kl.top_1pct")?;
+    let mut text = format!(
+        "The most divergent 1 % of positions carry {} of all KL",
+        quoted(one)
+    );
+    if let Some(ten) = defined(f, "coverage.kl.top_10pct") {
+        text += &format!(", the first 10 % carry {}", short(ten));
+    }
+    Some(text + ".")
+}
+
+fn gate(f: &Findings) -> Option<String> {
+    let argmax = f
+        .findings
+        .iter()
+        .find(|f| f.id.starts_with("auroc.entropy.argmax") && f.value.is_some())?;
+    Some(format!(
+        "Ranking positions by base entropy finds the changed ones with AUROC {} (0.5 is chance).",
+        quoted(argmax)
+    ))
+}
+
+fn answers(f: &Findings) -> Option<String> {
+    let base = defined(f, "answer.tokens.base")?;
+    let tuned = defined(f, "answer.tokens.tuned")?;
+    Some(format!(
+        "An answer takes the base {} and the tuned policy {}.",
+        quoted(base),
+        quoted(tuned)
+    ))
+}
+
+fn caveats(data: &ReportData) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(status) = facts::text(&data.run, "status").filter(|s| *s != "complete") {
+        out.push(format!(
+            "The run is marked {status}: everything here describes only what had been written."
+        ));
+    }
+    let invalid = data
+        .findings
+        .findings
+        .iter()
+        .map(|f| f.n_invalid)
+        .max()
+        .unwrap_or(0);
+    if invalid > 0 {
+        out.push(format!(
+            "Up to {} units were invalid and are left out of the numbers; each finding says how many.",
+            number::count(invalid)
+        ));
+    }
+    out.push(
+        "The numbers describe these rollouts. Other problems, or rollouts written by the other policy, visit other prefixes and give other numbers.".into(),
+    );
+    if let Some(f) = widest(&data.findings).filter(|f| f.n_clusters > 0) {
+        out.push(format!(
+            "The unit of inference is the problem: tokens of one problem are not independent, so intervals rest on {} problems, not on {} positions.",
+            number::count(f.n_clusters),
+            number::count(f.n)
+        ));
+    }
+    out.push(
+        "A disagreement shows where the policies differ, not that the token decides the outcome. Under greedy decoding, replacing every disagreement reproduces the tuned policy's text by construction, so that alone is no evidence; interventions with matched controls are.".into(),
+    );
+    out
+}
