@@ -2,14 +2,7 @@
 //! learned version as a LoRA adapter on it, and held-out problems. Plain bytes;
 //! `assets/organism/ASSETS.md` says where they come from.
 
-/// A file of the embedded pair under the name it has in a model directory.
-#[derive(Debug, Clone, Copy)]
-pub struct EmbeddedFile {
-    /// File name without a path.
-    pub name: &'static str,
-    /// The whole file.
-    pub bytes: &'static [u8],
-}
+use forkscope_policy::EmbeddedFile;
 
 macro_rules! files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
