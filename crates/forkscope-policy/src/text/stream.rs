@@ -3,14 +3,21 @@
 //! A token may hold part of a character, and some decoders treat the first
 //! token differently, so text cannot be concatenated piece by piece. The
 //! decoder keeps a window of the last ids that produced text and emits what a
-//! new token adds to the window's text, holding back while it ends in an
-//! incomplete character.
+//! new token adds to the window's text, holding back what may still be part of
+//! a character.
 
 use super::tokenizer::Tokenizer;
 
-/// A character has at most four bytes: a run of more undecided tokens than
-/// this is not waiting for the rest of a character.
-const MAX_HELD_BACK: usize = 4;
+/// What decoders write for bytes that are no character (yet).
+const REPLACEMENT: char = '\u{fffd}';
+
+/// Bytes that an incomplete character has at most; a decoder writes one
+/// replacement for them or one for each.
+const MAX_INCOMPLETE: usize = 3;
+
+/// Tokens without a whole character after which the window moves on all the
+/// same: only a broken model gets here, and it must not cost quadratic time.
+const MAX_HELD_BACK: usize = 32;
 
 /// Text so far of the ids pushed; see [`Tokenizer::stream`].
 #[derive(Debug)]
@@ -20,10 +27,10 @@ pub struct StreamDecoder<'t> {
     ids: Vec<u32>,
     /// First id of the window.
     window: usize,
-    /// First id whose text has not been emitted.
-    emitted: usize,
-    /// Text of `ids[window..emitted]`.
-    prefix: String,
+    /// First id after the last one that ended in a whole character.
+    whole: usize,
+    /// What of the window's text has been emitted.
+    emitted: String,
     text: String,
 }
 
@@ -34,8 +41,8 @@ impl<'t> StreamDecoder<'t> {
             skip_special_tokens,
             ids: Vec::new(),
             window: 0,
-            emitted: 0,
-            prefix: String::new(),
+            whole: 0,
+            emitted: String::new(),
             text: String::new(),
         }
     }
@@ -45,17 +52,17 @@ impl<'t> StreamDecoder<'t> {
         self.ids.push(id);
         let before = self.text.len();
         let window = self.decode(self.window);
-        let pending = self.ids.len() - self.emitted;
-        let complete = !window.ends_with('\u{fffd}') || pending > MAX_HELD_BACK;
-        if complete && window.len() > self.prefix.len() {
-            match window.strip_prefix(self.prefix.as_str()) {
+        let complete = !window.ends_with(REPLACEMENT);
+        if (complete || self.ids.len() - self.whole > MAX_HELD_BACK) && window != self.emitted {
+            let certain = certain(&window);
+            match certain.strip_prefix(self.emitted.as_str()) {
                 Some(added) => self.text.push_str(added),
-                // A decoder that rewrites what it said before; start over.
-                None => self.text = self.decode(0),
+                // A decoder that takes back what it said; start over.
+                None => self.text = certain_of(self.decode(0)),
             }
-            self.window = self.emitted;
-            self.emitted = self.ids.len();
-            self.prefix = self.decode(self.window);
+            self.window = self.whole;
+            self.whole = self.ids.len();
+            self.emitted = certain_of(self.decode(self.window));
         }
         self.text.get(before..).unwrap_or("")
     }
@@ -80,4 +87,18 @@ impl<'t> StreamDecoder<'t> {
         let ids = self.ids.get(from..).unwrap_or(&[]);
         self.tokenizer.decode(ids, self.skip_special_tokens)
     }
+}
+
+/// A text without the replacements at its end that may yet become a character.
+fn certain(text: &str) -> &str {
+    let mut certain = text;
+    for _ in 0..MAX_INCOMPLETE {
+        certain = certain.strip_suffix(REPLACEMENT).unwrap_or(certain);
+    }
+    certain
+}
+
+fn certain_of(mut text: String) -> String {
+    text.truncate(certain(&text).len());
+    text
 }

@@ -242,7 +242,3 @@ impl TextSide {
         })
     }
 }
-
-#[cfg(test)]
-#[path = "style_tests.rs"]
-mod tests;

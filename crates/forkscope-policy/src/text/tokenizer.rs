@@ -224,7 +224,3 @@ fn shorten(message: &str) -> String {
     }
     short
 }
-
-#[cfg(test)]
-#[path = "tokenizer_tests.rs"]
-mod tests;

@@ -217,7 +217,3 @@ fn run(source: &str, context: Value, date: Date) -> Result<String, minijinja::Er
     }
     Ok(text)
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

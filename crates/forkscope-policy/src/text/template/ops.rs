@@ -172,7 +172,11 @@ pub(super) fn environment(fuel: u64) -> Environment<'static> {
 }
 
 fn operator(state: &mut State, name: &str, mut args: Vec<Value>) -> Result<Value, Error> {
-    charge_read(state, &args)?;
+    match (name, args.as_slice()) {
+        // Looking into a list or a mapping does not read all of it.
+        ("item", [a, b]) if a.as_str().is_none() => charge_read(state, std::slice::from_ref(b))?,
+        _ => charge_read(state, &args)?,
+    };
     let operators = OPERATORS
         .as_ref()
         .map_err(|error| refuse(error.to_string()))?;
