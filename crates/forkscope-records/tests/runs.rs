@@ -136,7 +136,7 @@ fn killed_inside_the_last_steps_it_still_ends_in_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let whole = uninterrupted(dir.path());
     let path = dir.path().join("run");
-    let spool = path.join(".spool/tokens");
+    let spool = path.join(".spool/tokens.rows");
     let keep = dir.path().join("keep");
     let run = start(&path);
     let mut table: TableWriter<DiffRow> = run.table("tokens", GROUP).unwrap();
@@ -146,7 +146,7 @@ fn killed_inside_the_last_steps_it_still_ends_in_the_same_bytes() {
     assert!(matches!(table.finish(), Err(RecordsError::Write { .. })));
     run.abandon();
     fs::remove_dir_all(path.join("tokens.parquet")).unwrap();
-    copy_dir(&spool, &keep);
+    fs::copy(&spool, &keep).unwrap();
 
     let run = start(&path);
     let table: TableWriter<DiffRow> = run.table("tokens", GROUP).unwrap();
@@ -154,47 +154,32 @@ fn killed_inside_the_last_steps_it_still_ends_in_the_same_bytes() {
     assert_eq!(table.rows_kept(), u64::from(ROWS));
     table.finish().unwrap();
     run.abandon();
-    copy_dir(&keep, &spool);
+    fs::copy(&keep, &spool).unwrap();
 
     finish(start(&path));
     assert_eq!(bytes_of(&path), whole);
 
-    copy_dir(&keep, &spool);
+    fs::create_dir(path.join(".spool")).unwrap();
+    fs::copy(&keep, &spool).unwrap();
     let opened = RunDir::open(&path, manifest(), Mode::Resume).unwrap();
     assert!(matches!(opened, Opened::AlreadyComplete(_)));
     assert_eq!(bytes_of(&path), whole);
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
+/// Seven row groups are spooled; the fourth is damaged in some way.
 #[test]
 fn a_damaged_segment_and_all_behind_it_are_done_again() {
     let dir = tempfile::tempdir().unwrap();
     let whole = uninterrupted(dir.path());
-    type Damage = fn(&Path);
-    let damages: [(&str, Damage); 5] = [
-        ("cut", |p| {
-            fs::write(p, &fs::read(p).unwrap()[..100]).unwrap()
-        }),
-        ("one bit", |p| {
-            let mut bytes = fs::read(p).unwrap();
-            bytes[60] ^= 1;
-            fs::write(p, bytes).unwrap();
-        }),
-        ("a wrong count", |p| {
-            let mut bytes = fs::read(p).unwrap();
-            let at = bytes.len() - 49;
-            bytes[at] ^= 1;
-            fs::write(p, bytes).unwrap();
-        }),
-        ("empty", |p| fs::write(p, b"").unwrap()),
-        ("gone", |p| fs::remove_file(p).unwrap()),
+    type Damage = fn(&mut Vec<u8>, usize);
+    let damages: [(&str, Damage); 7] = [
+        ("cut inside", |b, at| b.truncate(at + 100)),
+        ("cut inside its head", |b, at| b.truncate(at + 9)),
+        ("cut before its digest ends", |b, at| b.truncate(at + 25)),
+        ("one bit", |b, at| b[at + 60] ^= 1),
+        ("a wrong row count", |b, at| b[at + 16] ^= 1),
+        ("an absurd length", |b, at| b[at + 8..at + 16].fill(255)),
+        ("zeros, as after a power failure", |b, at| b[at..].fill(0)),
     ];
     for (what, damage) in damages {
         let path = dir.path().join(what);
@@ -203,10 +188,19 @@ fn a_damaged_segment_and_all_behind_it_are_done_again() {
         table.append_all((0..75).map(diff_row)).unwrap();
         drop(table);
         run.abandon();
-        damage(&path.join(".spool/tokens/000003.seg"));
+        let spool = path.join(".spool/tokens.rows");
+        let mut bytes = fs::read(&spool).unwrap();
+        let marks = bytes
+            .windows(8)
+            .enumerate()
+            .filter(|(_, w)| w == b"FORKSEG1");
+        let at = marks.map(|(at, _)| at).nth(3).unwrap();
+        damage(&mut bytes, at);
+        fs::write(&spool, bytes).unwrap();
         let run = start(&path);
         let table: TableWriter<DiffRow> = run.table("tokens", GROUP).unwrap();
         assert_eq!(table.rows_kept(), 30, "{what}");
+        assert_eq!(table.read_kept().unwrap().len(), 30, "{what}");
         drop(table);
         finish(run);
         assert_eq!(bytes_of(&path), whole, "{what}");

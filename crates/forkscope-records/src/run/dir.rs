@@ -155,7 +155,8 @@ impl RunDir {
     ) -> Result<TableWriter<R>, RecordsError> {
         let lock = self.writable()?;
         let path = inside(&self.path, &format!("{name}.parquet"))?;
-        TableWriter::open(path, self.path.join(SPOOL).join(name), row_group_rows, lock)
+        let spool = self.path.join(SPOOL).join(format!("{}.rows", flat(name)));
+        TableWriter::open(path, spool, row_group_rows, lock)
     }
 
     /// Writes a document, e.g. `findings.json`, whole or not at all. Folders in
@@ -165,10 +166,7 @@ impl RunDir {
         let path = inside(&self.path, name)?;
         let parent = path.parent().unwrap_or(&self.path);
         fs::create_dir_all(parent).map_err(RecordsError::write(&path))?;
-        let temporary = self
-            .path
-            .join(SPOOL)
-            .join(format!("{}.tmp", name.replace('/', "~")));
+        let temporary = self.path.join(SPOOL).join(format!("{}.tmp", flat(name)));
         write_whole(&temporary, &path, bytes)?;
         sync_dir(parent)
     }
@@ -190,13 +188,12 @@ impl RunDir {
         let lock = self.writable()?;
         let spool = self.path.join(SPOOL);
         for entry in fs::read_dir(&spool).map_err(RecordsError::read(&spool))? {
-            let entry = entry.map_err(RecordsError::read(&spool))?;
-            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-            if is_dir && fs::read_dir(entry.path()).is_ok_and(|mut d| d.next().is_some()) {
-                let table = entry.file_name();
+            let path = entry.map_err(RecordsError::read(&spool))?.path();
+            let has_rows = path.metadata().is_ok_and(|m| m.len() > 0);
+            if has_rows && path.extension().is_some_and(|e| e == "rows") {
                 return Err(RecordsError::Misuse(format!(
-                    "table {} was not finished",
-                    table.display()
+                    "{} was not finished",
+                    path.display()
                 )));
             }
         }
@@ -252,6 +249,11 @@ impl Drop for RunDir {
             let _ = self.close(RunStatus::Incomplete);
         }
     }
+}
+
+/// A name with folders as the name of one file in the spool.
+fn flat(name: &str) -> String {
+    name.replace('/', "~")
 }
 
 #[derive(PartialEq, Eq)]

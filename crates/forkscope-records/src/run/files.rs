@@ -50,3 +50,11 @@ pub(super) fn remove_tree(dir: &Path) -> Result<(), RecordsError> {
         _ => Ok(()),
     }
 }
+
+/// Removes a file; that it is not there is fine.
+pub(super) fn remove_file(path: &Path) -> Result<(), RecordsError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(RecordsError::write(path)(e)),
+        _ => Ok(()),
+    }
+}

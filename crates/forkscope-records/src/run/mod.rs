@@ -2,7 +2,7 @@
 //! crash.
 //!
 //! While a run is written, everything unfinished lies below `RUN/.spool/`: the
-//! lock, temporary files, and one segment per finished row group. A file gets
+//! lock, temporary files, and the finished row groups of each table. A file gets
 //! its name only when it is whole, by a rename. kill -9 at any moment loses at
 //! most the row group in flight; a resumed run ends in the same bytes as an
 //! uninterrupted one, `timing` in `run.json` excepted.
@@ -11,7 +11,7 @@ mod clock;
 mod dir;
 mod files;
 mod manifest;
-mod segment;
+mod spool;
 mod writer;
 
 pub use dir::{Mode, Opened, RunDir};

@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{remove_tree, sync_dir};
-use super::segment::{Segment, read_segment, recover, write_segment};
+use super::files::{remove_file, sync_dir};
+use super::spool::{Segment, Spool};
 use crate::RecordsError;
 use crate::table::{Record, TableReader, assemble, encode_group, read_table, read_table_bytes};
 
@@ -15,24 +15,13 @@ use crate::table::{Record, TableReader, assemble, encode_group, read_table, read
 #[derive(Debug)]
 pub struct TableWriter<R> {
     path: PathBuf,
-    spool: PathBuf,
     row_group_rows: usize,
-    segments: Vec<Segment>,
     pending: Vec<R>,
     rows_kept: u64,
-    whole: Whole,
+    /// `None` if the file is in place already.
+    spool: Option<Spool>,
     /// Keeps the run locked as long as a table of it is written.
     _lock: Arc<File>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whole {
-    /// Rows are missing.
-    No,
-    /// All rows are spooled.
-    Spooled,
-    /// The file is in place.
-    File,
 }
 
 impl<R: Record> TableWriter<R> {
@@ -47,30 +36,22 @@ impl<R: Record> TableWriter<R> {
                 "a row group must have at least one row".into(),
             ));
         }
-        let mut writer = Self {
-            path,
-            spool,
+        let new = |rows_kept, spool| Self {
+            path: path.clone(),
             row_group_rows,
-            segments: Vec::new(),
             pending: Vec::new(),
-            rows_kept: 0,
-            whole: Whole::No,
+            rows_kept,
+            spool,
             _lock: lock,
         };
-        if writer.path.exists() {
-            writer.rows_kept = TableReader::<R>::open(&writer.path)?.len();
-            writer.whole = Whole::File;
-            remove_tree(&writer.spool)?;
-            return Ok(writer);
+        if path.exists() {
+            let rows = TableReader::<R>::open(&path)?.len();
+            remove_file(&spool)?;
+            return Ok(new(rows, None));
         }
-        fs::create_dir_all(&writer.spool).map_err(RecordsError::write(&writer.spool))?;
-        writer.segments = recover(&writer.spool)?;
-        writer.check_group_size()?;
-        writer.rows_kept = writer.segments.iter().map(|s| s.rows).sum();
-        if writer.segments.last().is_some_and(|s| s.last) {
-            writer.whole = Whole::Spooled;
-        }
-        Ok(writer)
+        let spool = Spool::open(spool)?;
+        check_group_size(&spool, row_group_rows as u64)?;
+        Ok(new(spool.rows(), Some(spool)))
     }
 
     /// Rows that were safely on the disk when the table was opened: the caller
@@ -82,20 +63,17 @@ impl<R: Record> TableWriter<R> {
     /// Whether all rows were on the disk when the table was opened; then there
     /// is nothing to append, and [`TableWriter::finish`] is still to be called.
     pub fn is_whole(&self) -> bool {
-        self.whole != Whole::No
+        self.spool.as_ref().is_none_or(Spool::is_whole)
     }
 
     /// The rows that were kept, read back.
     pub fn read_kept(&self) -> Result<Vec<R>, RecordsError> {
-        if self.whole == Whole::File {
+        let Some(spool) = &self.spool else {
             return read_table(&self.path);
-        }
+        };
         let mut rows = Vec::new();
-        for segment in &self.segments {
-            rows.append(&mut read_table_bytes(
-                read_segment(segment)?,
-                &segment.path,
-            )?);
+        for segment in spool.segments().iter().filter(|s| s.rows > 0) {
+            rows.append(&mut read_table_bytes(spool.read(segment)?, spool.path())?);
         }
         Ok(rows)
     }
@@ -115,7 +93,7 @@ impl<R: Record> TableWriter<R> {
         }
         self.pending.push(row);
         if self.pending.len() >= self.row_group_rows {
-            self.spool(false)?;
+            self.spool_pending(false)?;
         }
         Ok(())
     }
@@ -128,63 +106,56 @@ impl<R: Record> TableWriter<R> {
     /// Spools what is pending and makes the file from all segments. Gives the
     /// number of rows.
     pub fn finish(mut self) -> Result<u64, RecordsError> {
-        if self.whole == Whole::File {
+        if !self.is_whole() {
+            self.spool_pending(true)?;
+        }
+        let Some(spool) = &self.spool else {
             return Ok(self.rows_kept);
-        }
-        if self.whole == Whole::No {
-            self.spool(true)?;
-        }
-        let rows = self.segments.iter().map(|s| s.rows).sum();
-        let temporary = self.spool.join("table.tmp");
+        };
+        let temporary = spool.path().with_extension("tmp");
         let file = File::create(&temporary).map_err(RecordsError::write(&self.path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        let groups = self
-            .segments
+        let groups = spool
+            .segments()
             .iter()
             .filter(|s| s.rows > 0)
-            .map(read_segment);
+            .map(|s| spool.read(s));
         assemble::<R>(&self.path, groups, &mut out)?;
-        out.flush()
-            .and_then(|()| out.get_ref().sync_all())
-            .map_err(RecordsError::write(&self.path))?;
+        let flushed = out.flush().and_then(|()| out.get_ref().sync_all());
+        flushed.map_err(RecordsError::write(&self.path))?;
         fs::rename(&temporary, &self.path).map_err(RecordsError::write(&self.path))?;
         sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
-        remove_tree(&self.spool)?;
-        Ok(rows)
+        remove_file(spool.path())?;
+        Ok(spool.rows())
     }
 
-    fn spool(&mut self, last: bool) -> Result<(), RecordsError> {
+    fn spool_pending(&mut self, last: bool) -> Result<(), RecordsError> {
+        let Some(spool) = &mut self.spool else {
+            return Ok(());
+        };
         let bytes = encode_group(&self.pending)?;
-        let rows = self.pending.len() as u64;
-        self.segments.push(write_segment(
-            &self.spool,
-            self.segments.len(),
-            bytes,
-            rows,
-            last,
-        )?);
+        spool.append(&bytes, self.pending.len() as u64, last)?;
         self.pending.clear();
         Ok(())
     }
+}
 
-    /// Segments of another size would make other bytes.
-    fn check_group_size(&self) -> Result<(), RecordsError> {
-        let size = self.row_group_rows as u64;
-        let fits = |s: &&Segment| {
-            if s.last {
-                s.rows < size
-            } else {
-                s.rows == size
-            }
-        };
-        match self.segments.iter().find(|s| !fits(s)) {
-            None => Ok(()),
-            Some(odd) => Err(RecordsError::SettingDiffers {
-                path: self.spool.clone(),
-                setting: "row_group_rows".into(),
-                recorded: odd.rows.to_string(),
-                given: size.to_string(),
-            }),
+/// Row groups of another size would make other bytes.
+fn check_group_size(spool: &Spool, size: u64) -> Result<(), RecordsError> {
+    let fits = |s: &&Segment| {
+        if s.last {
+            s.rows < size
+        } else {
+            s.rows == size
         }
+    };
+    match spool.segments().iter().find(|s| !fits(s)) {
+        None => Ok(()),
+        Some(odd) => Err(RecordsError::SettingDiffers {
+            path: spool.path().to_owned(),
+            setting: "row_group_rows".into(),
+            recorded: odd.rows.to_string(),
+            given: size.to_string(),
+        }),
     }
 }
