@@ -1,5 +1,21 @@
 //! Token metrics for one policy and for a pair of policies, intervals from
 //! top-k log-probs, and the statistics over them.
 
+pub mod divergence;
+mod error;
+mod kernels;
+mod logit;
+pub mod pair;
+mod pass;
+pub mod reference;
 pub mod rng;
+pub mod row;
 pub mod stats;
+mod top;
+
+pub use divergence::{Class, class};
+pub use error::MetricsError;
+pub use kernels::instruction_set;
+pub use logit::Logit;
+pub use pair::{PairMetrics, Side, pair_rows};
+pub use row::{Normaliser, RowMetrics, normaliser, probabilities, score_rows};

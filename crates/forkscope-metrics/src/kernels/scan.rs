@@ -1,0 +1,71 @@
+//! First pass over one policy: maximum, normaliser, entropy sum, ranks.
+
+use super::{LANES, Line, exp, groups, kernel, tree};
+
+/// Sums of one chunk relative to a maximum m.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScanSums {
+    /// Sum of e^(z - m) over z != m. The top is counted apart so that small
+    /// masses beside it are not lost in its rounding.
+    pub(crate) rest: f64,
+    /// Sum of (z - m) e^(z - m), <= 0.
+    pub(crate) slope: f64,
+    /// Number of z = m.
+    pub(crate) top: u32,
+    /// Number of z > the threshold.
+    pub(crate) above: u32,
+}
+
+#[inline(always)]
+fn max_and_finite_body(z: &[f32]) -> (f32, bool) {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut bad = [0u32; LANES];
+    for group in groups(z) {
+        for i in 0..LANES {
+            let x = group[i];
+            lanes[i] = if x > lanes[i] { x } else { lanes[i] };
+            bad[i] |= u32::from(x.is_nan() || x == f32::INFINITY);
+        }
+    }
+    let mut max = f32::NEG_INFINITY;
+    let mut any = 0;
+    for i in 0..LANES {
+        max = if lanes[i] > max { lanes[i] } else { max };
+        any |= bad[i];
+    }
+    (max, any == 0)
+}
+
+#[inline(always)]
+fn scan_body(z: &[f32], m: f32, threshold: f32, weights: &mut Line) -> ScanSums {
+    let (mut rest, mut slope) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (mut top, mut above) = ([0u32; LANES], [0u32; LANES]);
+    let weights = weights.0.as_chunks_mut::<LANES>().0;
+    for (z, weights) in groups(z).iter().zip(weights) {
+        for i in 0..LANES {
+            let y = z[i] - m;
+            let e = exp(y);
+            weights[i] = e;
+            // -inf * 0 at masked tokens contributes 0.
+            slope[i] += if e > 0.0 { e * y } else { 0.0 };
+            rest[i] += if z[i] == m { 0.0 } else { e };
+            top[i] += u32::from(z[i] == m);
+            above[i] += u32::from(z[i] > threshold);
+        }
+    }
+    ScanSums {
+        rest: tree(&rest),
+        slope: tree(&slope),
+        top: top.iter().sum(),
+        above: above.iter().sum(),
+    }
+}
+
+kernel! {
+    /// Greatest logit, and whether none is NaN or +inf.
+    fn max_and_finite(z: &[f32]) -> (f32, bool) = max_and_finite_body;
+}
+kernel! {
+    /// Sums relative to `m`; e^(z - m) of each logit is left in `weights`.
+    fn scan(z: &[f32], m: f32, threshold: f32, weights: &mut Line) -> ScanSums = scan_body;
+}
