@@ -1,1 +1,9 @@
 //! What changed between two policies: the pair diff and its findings.
+
+mod error;
+pub mod findings;
+mod scoring;
+pub mod windows;
+
+pub use error::AuditError;
+pub use scoring::{DiffSettings, diff_window, score_window};

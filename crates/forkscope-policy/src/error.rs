@@ -43,6 +43,11 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    /// Whether this is forkscope's fault, not the input's.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Self::Internal(_))
+    }
+
     /// A [`PolicyError::Bad`] in one call.
     pub fn bad(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Bad { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }

@@ -4,7 +4,18 @@
 //! This crate knows models; it knows neither audits nor tasks.
 
 mod error;
+mod files;
 pub mod hub;
+mod model;
+mod ops;
+mod policy;
+mod sample;
+mod score;
 pub mod text;
 
 pub use error::PolicyError;
+pub use files::{EmbeddedFile, ModelFiles};
+pub use model::{Adapter, Architecture, Model, ModelConfig, Projection};
+pub use policy::Policy;
+pub use sample::{Completion, Ended, SamplePrompt, SampleSettings, Sampling};
+pub use score::{HiddenRows, PromptGroup};

@@ -1,0 +1,13 @@
+//! Weights and arithmetic of a decoder-only language model.
+
+pub(crate) mod config;
+pub(crate) mod decoder;
+pub(crate) mod forward;
+pub(crate) mod linear;
+pub(crate) mod lora;
+pub(crate) mod rope;
+pub(crate) mod weights;
+
+pub use config::{Architecture, ModelConfig};
+pub use decoder::Model;
+pub use lora::{Adapter, Projection};
