@@ -47,6 +47,7 @@ impl Descending {
             });
         }
         finite("values", values, 0)?;
+        indexable(values)?;
         let order = descending_order(values);
         Ok(Self {
             values: order.iter().map(|&i| values[i as usize]).collect(),
@@ -243,6 +244,7 @@ impl RankedLabels {
             }
         }
         finite("scores", scores, 0)?;
+        indexable(scores)?;
         let order = descending_order(scores);
         let mut units = Vec::with_capacity(order.len());
         for tied in order.chunk_by(|&a, &b| scores[a as usize] == scores[b as usize]) {
@@ -309,6 +311,18 @@ impl Ranking {
         self.group_hits = [0.0; LANES];
         self.group_negatives = [0.0; LANES];
     }
+}
+
+/// Positions are kept as u32.
+fn indexable(values: &[f64]) -> Result<(), StatsError> {
+    if u32::try_from(values.len()).is_ok() {
+        return Ok(());
+    }
+    Err(StatsError::OutOfRange {
+        what: "the number of values",
+        value: values.len() as f64,
+        range: "[0, 2^32)",
+    })
 }
 
 /// Indices in descending order of value, equal values in input order.
