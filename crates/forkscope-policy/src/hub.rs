@@ -1,1 +1,0 @@
-//! Hub ids through the hub cache, offline mode honoured.
