@@ -67,7 +67,7 @@ class Scorer:
     @torch.inference_mode()
     def score(self, size):
         """Every column, rows in the order of the rollouts, and the seconds it took."""
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         columns = {}
         vocabulary = self.models[0].config.vocab_size
         chunk = max(1, self.options.chunk_elements // vocabulary)
@@ -85,6 +85,7 @@ class Scorer:
                     if name not in columns:
                         columns[name] = np.empty((self.offsets[-1], *values.shape[1:]), values.dtype)
                     columns[name][places[part]] = values
+        self.cpu_s = time.process_time() - cpu
         return columns, time.perf_counter() - began
 
 
@@ -144,8 +145,9 @@ def main():
         columns, score_s = scorer.score(sizes[0])
         began = time.perf_counter()
         write(options.out, rollouts, columns)
-        facts |= {"score_s": score_s, "write_s": time.perf_counter() - began,
-                  "positions_per_s": facts["positions"] / score_s, "total_s": time.perf_counter() - peer.STARTED}
+        facts |= {"score_s": score_s, "score_cpu_s": scorer.cpu_s, "write_s": time.perf_counter() - began,
+                  "positions_per_s": facts["positions"] / score_s,
+                  "total_s": time.perf_counter() - peer.STARTED}
     peer.emit(**facts)
 
 

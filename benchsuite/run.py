@@ -204,12 +204,12 @@ class Suite:
             measured(command)
             ours = [json.loads(self.quiet(lambda: measured(command))["last_line"])
                     for _ in range(self.options.repeats)]
-        theirs, mine = median(peers, "facts", "rows_per_s"), median(ours, "rows_per_s")
+        theirs, mine = median(peers, "facts", "rows_per_s"), median(ours, "pair_rows_per_s")
         bandwidth = median(peers, "facts", "read_bytes_per_s")
         return {"peer": peers, "forkscope": ours, "summary": {
             "peer_rows_per_s": theirs, "forkscope_rows_per_s": mine, "ratio": ratio(mine, theirs),
-            "read_bytes_per_s": bandwidth, "gemm_flop_per_s": median(peers, "facts", "gemm_flop_per_s"),
-            "forkscope_share_of_read_bandwidth": mine * 151936 * 8 / bandwidth if mine else None}}
+            "torch_read_bytes_per_s": bandwidth, "torch_gemm_flop_per_s": median(peers, "facts", "gemm_flop_per_s"),
+            "forkscope_share_of_read_bandwidth": median(ours, "pair_share_of_read_bandwidth")}}
 
     def sample(self):
         options = self.options

@@ -63,17 +63,19 @@ def main():
     torch.set_num_threads(options.threads)
     model = peer.load_model(options.model)
     asked = prompts(options.model, options.problems, options.limit)
-    tried = {}
+    tried, clock = {}, {}
     for size in map(int, options.prompts_per_batch.split(",")):
+        cpu = time.process_time()
         rollouts, seconds = sample(model, asked, size, options)
         tokens = sum(len(r["tokens"]) - r["prompt_length"] for r in rollouts)
-        tried[size] = tokens / seconds
+        tried[size], clock[size] = tokens / seconds, tokens / (time.process_time() - cpu)
     best = max(tried, key=tried.get)
     if options.out:
         with open(options.out, "w") as file:
             json.dump({"rollouts": rollouts}, file)
     peer.emit(prompts_per_batch=best, tokens_per_s=tried[best], tried_tokens_per_s=tried,
-              rollouts=len(rollouts), tokens_last=tokens)
+              tokens_per_cpu_s=clock[best], rollouts=len(rollouts),
+              tokens_last=tokens)
 
 
 if __name__ == "__main__":
