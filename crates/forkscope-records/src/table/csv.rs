@@ -29,7 +29,7 @@ pub fn export_csv(path: &Path, out: impl Write, out_name: &Path) -> Result<u64, 
     let mut rows = 0u64;
     let mut cell = String::new();
     writer
-        .write_record(batches.column_names())
+        .write_record(batches.schema().fields().iter().map(|f| f.name()))
         .map_err(failed)?;
     while let Some(batch) = batches.next(path) {
         let batch = batch?;

@@ -11,7 +11,7 @@ use std::path::Path;
 use bytes::Bytes;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::thrift::page_header;
+use super::thrift::{page_header, schema_depth};
 use crate::RecordsError;
 
 /// Values of one column per byte of file.
@@ -22,6 +22,34 @@ const VALUES_FLOOR: u64 = 1 << 22;
 const INFLATION: u64 = 256;
 /// Uncompressed bytes that any file may claim.
 const BYTES_FLOOR: u64 = 1 << 26;
+
+/// Groups in groups of a schema; the decoder goes down them on its stack.
+const SCHEMA_DEPTH: usize = 32;
+
+/// Refuses a schema so deep that decoding it would exhaust the stack.
+pub(super) fn check_schema(path: &Path, file: &Bytes) -> Result<(), RecordsError> {
+    let footer = file.split_last_chunk::<8>().and_then(|(rest, tail)| {
+        let (len, magic) = tail.split_first_chunk::<4>()?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+        (magic == b"PAR1")
+            .then_some(rest.get(rest.len().checked_sub(len)?..))
+            .flatten()
+    });
+    let Some(footer) = footer else {
+        return Err(RecordsError::table(
+            path,
+            "it does not end as one (is it truncated?)",
+        ));
+    };
+    match schema_depth(footer, SCHEMA_DEPTH) {
+        Some(depth) if depth <= SCHEMA_DEPTH => Ok(()),
+        Some(_) => Err(too_large(
+            path,
+            format!("nests columns deeper than {SCHEMA_DEPTH} levels"),
+        )),
+        None => Err(RecordsError::table(path, "its schema cannot be read")),
+    }
+}
 
 /// Refuses a file whose claims its length cannot carry.
 pub(super) fn check_claims(

@@ -7,13 +7,17 @@ use std::fs;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
-use super::guard::check_claims;
+use super::guard::{check_claims, check_schema};
 use super::{Columns, Record};
 use crate::RecordsError;
 
@@ -41,6 +45,13 @@ impl<R: Record> TableReader<R> {
         let known = R::schema()?;
         let (batches, total) =
             open_batches(bytes, path, |name| known.field_with_name(name).is_ok())?;
+        // Missing columns are missing in a table without rows too.
+        let empty = RecordBatch::new_empty(batches.schema());
+        R::from_columns(&Columns {
+            batch: &empty,
+            path,
+            first_row: 0,
+        })?;
         Ok(Self {
             path: path.to_owned(),
             batches,
@@ -103,13 +114,11 @@ fn read_all<R: Record>(reader: TableReader<R>) -> Result<Vec<R>, RecordsError> {
 pub(crate) struct Batches(Option<ParquetRecordBatchReader>);
 
 impl Batches {
-    pub(crate) fn column_names(&self) -> Vec<String> {
-        use arrow_array::RecordBatchReader;
-        let schema = self.0.as_ref().map(|reader| reader.schema());
-        schema
-            .iter()
-            .flat_map(|s| s.fields().iter().map(|f| f.name().clone()))
-            .collect()
+    /// The columns that are read.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.0
+            .as_ref()
+            .map_or_else(|| Arc::new(Schema::empty()), |reader| reader.schema())
     }
 
     pub(crate) fn next(&mut self, path: &Path) -> Option<Result<RecordBatch, RecordsError>> {
@@ -139,7 +148,12 @@ pub(crate) fn open_batches(
     }
     guarded(path, || {
         let fail = |e| RecordsError::table(path, e);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(fail)?;
+        check_schema(path, &bytes)?;
+        // The Arrow schema that some writers add is their own business: types
+        // follow from Parquet's, dictionaries come decoded.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options)
+            .map_err(fail)?;
         check_claims(path, &bytes, builder.metadata())?;
         let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
         let roots = builder

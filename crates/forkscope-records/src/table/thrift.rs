@@ -1,10 +1,11 @@
-//! The few fields of a Parquet page header that say how much memory a page
-//! will take, read without decoding the page.
+//! The few fields of Parquet's own structures that say how much memory and
+//! stack a decoder will take, read without decoding.
 //!
 //! Thrift compact protocol: a field is a byte `delta << 4 | type` (delta 0: the
 //! id follows as a zigzag varint), a stop is 0. `PageHeader`: 1 type,
 //! 2 uncompressed size, 3 compressed size, 5 data page (1 num_values),
 //! 7 dictionary page (1 num_values), 8 data page v2 (1 num_values).
+//! `FileMetaData`: 2 list of schema elements (5 num_children), depth first.
 //! Source: apache/parquet-format, `parquet.thrift` and the Thrift compact
 //! protocol specification.
 
@@ -31,14 +32,52 @@ pub(super) fn page_header(bytes: &[u8]) -> Option<(PageClaim, usize)> {
     cursor.fields(|c, id, kind| match (id, kind) {
         (2, I32) => Some(claim.uncompressed = c.zigzag()?),
         (3, I32) => Some(claim.compressed = c.zigzag()?),
-        (5 | 8, STRUCT) => Some(claim.values = c.first_field()?),
-        (7, STRUCT) => Some(claim.dictionary = c.first_field()?),
+        (5 | 8, STRUCT) => Some(claim.values = c.number_at(1)?),
+        (7, STRUCT) => Some(claim.dictionary = c.number_at(1)?),
         _ => c.skip(kind, 0),
     })?;
     Some((claim, cursor.at))
 }
 
+/// The deepest nesting of the schema in a footer, or `most` + 1 if it is deeper
+/// than that.
+pub(super) fn schema_depth(footer: &[u8], most: usize) -> Option<usize> {
+    let mut cursor = Cursor {
+        bytes: footer,
+        at: 0,
+    };
+    let mut deepest = 0;
+    cursor.fields(|c, id, kind| match (id, kind) {
+        (2, LIST) => {
+            let head = c.byte()?;
+            let n = c.list_len(head)?;
+            // Children still to come on each level that is open.
+            let mut open: Vec<i64> = Vec::new();
+            for _ in 0..n {
+                let children = c.number_at(5)?;
+                while open.last() == Some(&0) {
+                    open.pop();
+                }
+                if let Some(left) = open.last_mut() {
+                    *left -= 1;
+                }
+                if children > 0 {
+                    open.push(children);
+                }
+                deepest = deepest.max(open.len());
+                if deepest > most {
+                    return None;
+                }
+            }
+            Some(())
+        }
+        _ => c.skip(kind, 0),
+    });
+    (deepest > 0).then_some(deepest)
+}
+
 const I32: u8 = 5;
+const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
 struct Cursor<'a> {
@@ -86,14 +125,15 @@ impl Cursor<'_> {
         }
     }
 
-    /// Field 1 (a 32-bit integer) of a struct; the rest is skipped.
-    fn first_field(&mut self) -> Option<i64> {
-        let mut first = 0;
-        self.fields(|c, id, kind| match (id, kind) {
-            (1, I32) => Some(first = c.zigzag()?),
+    /// The 32-bit integer field `id` of a struct, 0 if it has none; the rest is
+    /// skipped.
+    fn number_at(&mut self, id: i64) -> Option<i64> {
+        let mut found = 0;
+        self.fields(|c, field, kind| match kind {
+            I32 if field == id => Some(found = c.zigzag()?),
             _ => c.skip(kind, 1),
         })?;
-        Some(first)
+        Some(found)
     }
 
     fn forward(&mut self, n: u64) -> Option<()> {
@@ -121,12 +161,16 @@ impl Cursor<'_> {
         }
     }
 
+    fn list_len(&mut self, head: u8) -> Option<u64> {
+        match head >> 4 {
+            15 => self.varint(),
+            n => Some(u64::from(n)),
+        }
+    }
+
     fn skip_list(&mut self, depth: usize) -> Option<()> {
         let head = self.byte()?;
-        let n = match head >> 4 {
-            15 => self.varint()?,
-            n => u64::from(n),
-        };
+        let n = self.list_len(head)?;
         let kind = head & 15;
         // A boolean in a list takes a byte, in a struct none; every element takes
         // at least one, which bounds the loop by the file.
@@ -164,6 +208,17 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(page_header(&bytes[..cut]).is_none());
         }
+    }
+
+    #[test]
+    fn a_schema_is_as_deep_as_its_groups() {
+        // version 1, then: root(2 children), leaf, group(1 child), leaf
+        let element = |children: u8| [0x48, 1, b'x', 0x15, children << 1, 0];
+        let elements = [element(2), element(0), element(1), element(0)].concat();
+        let footer = [&[0x15, 2, 0x19, 0x4c][..], &elements, &[0]].concat();
+        assert_eq!(schema_depth(&footer, 64), Some(2));
+        assert_eq!(schema_depth(&footer, 1), Some(2));
+        assert_eq!(schema_depth(b"\xff", 64), None);
     }
 
     #[test]
