@@ -15,7 +15,11 @@ fuzz_target!(|data: &[u8]| {
     let Some((pick, bytes)) = choose(data, NAMES.len()) else {
         return;
     };
-    let _ = reference_answer(&String::from_utf8_lossy(bytes));
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (
+        reference_answer(&text, false),
+        reference_answer(&text, true),
+    );
     if let Ok(problems) = read_problems_bytes(Bytes::copy_from_slice(bytes), Path::new(NAMES[pick]))
     {
         assert!(!problems.is_empty());
