@@ -5,7 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")"
 fixtures=../crates/forkscope-policy/tests/fixtures
 organism=../crates/forkscope/assets/organism
-tables=../crates/forkscope/tests/fixtures
 
 # seed TARGET PREFIX FILE...: the files, behind the bytes that choose a variant.
 seed() {
@@ -27,9 +26,9 @@ seed tokenizer '' "$organism"/base/tokenizer.json
 seed text_files '\x00' "$organism"/base/tokenizer_config.json
 seed text_files '\x01' "$organism"/base/generation_config.json
 seed text_files '\x02' "$organism"/base/config.json
-seed logprobs '\x00' "$tables"/ten.json
-seed logprobs '\x01' "$tables"/ten.jsonl
-seed logprobs '\x02' "$tables"/ten.csv
+seed logprobs '\x00' <(echo '{"pos0":[0.97,0.02,0.01],"pos1":[0.92,0.05,0.02,0.01]}')
+seed logprobs '\x01' <(printf '{"name":"a","probs":[0.5,0.5]}\n[0.25,0.75]\n')
+seed logprobs '\x02' <(printf 'name,p0,p1\na,0.5,0.5\nb,0.25,0.75\n')
 seed logprobs '\x04' \
     <(echo '{"prompt_logprobs":[null,{"5":{"logprob":-0.1,"rank":1,"decoded_token":"a"},"7":{"logprob":-2.5,"rank":2,"decoded_token":"b"}}]}') \
     <(echo '{"choices":[{"logprobs":{"tokens":["a"],"token_logprobs":[-0.1],"top_logprobs":[{"a":-0.1,"b":-2.5}]}}]}') \
