@@ -1,12 +1,10 @@
 //! What a report is made of, and how it is read from a run directory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use forkscope_records::types::{DiffRow, Findings, Rollout};
-use forkscope_records::{RecordsError, read_table, run};
-use serde::de::DeserializeOwned;
+use forkscope_records::{TokenPieces, read_findings, read_run_json, read_table};
 
 use crate::error::ReportError;
 
@@ -32,75 +30,44 @@ impl ReportData {
     /// findings nor rows of two policies is refused, because there would be
     /// nothing to show.
     pub fn load(run_dir: &Path) -> Result<Self, ReportError> {
-        let manifest = run::read_run_json(run_dir)?;
-        let run: serde_json::Value =
-            json(&run_dir.join("run.json"))?.ok_or_else(|| RecordsError::NotARun {
-                path: run_dir.to_owned(),
-            })?;
-        let findings = findings(run_dir)?;
+        let manifest = read_run_json(run_dir)?;
+        let run = serde_json::to_value(&manifest).map_err(|source| ReportError::Encode {
+            what: "run.json",
+            source,
+        })?;
+        let file = |name: &str| Some(run_dir.join(name)).filter(|path| path.exists());
+        let findings = match file("findings.json") {
+            Some(_) => read_findings(run_dir)?,
+            None => Findings {
+                schema: Findings::SCHEMA.into(),
+                findings: Vec::new(),
+            },
+        };
+        // The rows of these commands are of one policy.
         let compares = !matches!(manifest.command.as_str(), "sample" | "score");
-        let tokens = run_dir.join("tokens.parquet");
-        let rows = if compares && tokens.exists() {
-            read_table(&tokens)?
-        } else {
-            Vec::new()
+        let rows = match file("tokens.parquet").filter(|_| compares) {
+            Some(path) => read_table(&path)?,
+            None => Vec::new(),
         };
         if findings.findings.is_empty() && rows.is_empty() {
             return Err(ReportError::Nothing {
                 dir: run_dir.to_owned(),
             });
         }
-        let rollouts = run_dir.join("rollouts.parquet");
+        let rollouts = match file("rollouts.parquet") {
+            Some(path) => read_table(&path)?,
+            None => Vec::new(),
+        };
+        let pieces = match file(TokenPieces::FILE) {
+            Some(_) => TokenPieces::read(run_dir)?.pieces,
+            None => BTreeMap::new(),
+        };
         Ok(Self {
             run,
             findings,
-            rollouts: if rollouts.exists() {
-                read_table(&rollouts)?
-            } else {
-                Vec::new()
-            },
+            rollouts,
             rows,
-            pieces: json(&run_dir.join("token_pieces.json"))?.unwrap_or_default(),
+            pieces,
         })
     }
-}
-
-fn findings(run_dir: &Path) -> Result<Findings, ReportError> {
-    let path = run_dir.join("findings.json");
-    let none = || Findings {
-        schema: Findings::SCHEMA.into(),
-        findings: Vec::new(),
-    };
-    let findings: Findings = json(&path)?.unwrap_or_else(none);
-    if findings.schema == Findings::SCHEMA {
-        return Ok(findings);
-    }
-    Err(ReportError::Schema {
-        path,
-        found: findings.schema,
-        known: Findings::SCHEMA,
-    })
-}
-
-/// A JSON document; `None` where there is no such file.
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
-    let bytes = match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(RecordsError::Read {
-                path: path.to_owned(),
-                source,
-            }
-            .into());
-        }
-        Ok(bytes) => bytes,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-        let reason = format!("{e}; restore the file as it was written, or run the command again");
-        RecordsError::Json {
-            path: path.to_owned(),
-            reason,
-        }
-        .into()
-    })
 }

@@ -11,16 +11,6 @@ pub enum ReportError {
     /// The records of the run could not be read.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// A document of a layout that this version does not know.
-    #[error("{path}: schema {found:?} is not {known:?}; render it with the version of forkscope that wrote it", path = .path.display())]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// The layout it names.
-        found: String,
-        /// The layout that this version reads.
-        known: &'static str,
-    },
     /// There is nothing that a report could show.
     #[error(
         "{dir} has neither findings nor rows that compare two policies, so there is nothing to report; `forkscope diff` makes both",

@@ -1,8 +1,9 @@
 //! How numbers are written: one place, shared by HTML, Markdown and figures.
 //!
-//! A number carries three significant digits (four for nats), three or two counted
-//! from the nearer bound for shares, so that 99.98 % never reads 100 %.
-//! A value and its interval are written to the same decimal.
+//! A number carries three significant digits; a share close to one carries two
+//! of what it lacks, so that 99.98 % never reads 100 %. A value and its interval
+//! are written to the same decimal, which is that of the value, or a finer one
+//! where an end of the interval would otherwise vanish.
 
 use forkscope_records::types::Finding;
 
@@ -56,6 +57,15 @@ pub fn level(v: f64) -> String {
     format!("{} %", trimmed(v * 100.0, 2))
 }
 
+/// Writes a tick of an axis whose ticks are `step` apart.
+pub(crate) fn tick(v: f64, step: f64, unit: &str) -> String {
+    if is_share(unit) {
+        format!("{} %", fixed(v * 100.0, decimals_for(step * 100.0, 1)))
+    } else {
+        fixed(v, decimals_for(step, 1))
+    }
+}
+
 /// Writes a count with separators: 53,012.
 pub fn count(n: u64) -> String {
     grouped(&n.to_string())
@@ -77,14 +87,13 @@ struct Style<'a> {
 impl<'a> Style<'a> {
     fn of(unit: &'a str, values: &[Option<f64>]) -> Self {
         let finite = || values.iter().flatten().copied().filter(|v| v.is_finite());
+        let value = values.first().copied().flatten();
         if is_share(unit) {
-            let decimals = finite()
-                .map(|v| percent_decimals(v * 100.0))
-                .max()
-                .unwrap_or(0);
+            let percent = |v: f64| v * 100.0;
+            let decimals = decimals(value.map(percent), finite().map(percent), percent_decimals);
             return Self {
                 kind: Kind::Percent,
-                decimals,
+                decimals: decimals.min(6),
                 suffix: " %",
             };
         }
@@ -98,31 +107,16 @@ impl<'a> Style<'a> {
                 suffix,
             };
         }
-        let smallest = finite()
-            .map(f64::abs)
-            .filter(|v| *v > 0.0)
-            .fold(f64::INFINITY, f64::min);
-        if largest >= 1e7 || (smallest < 1e-4 && largest < 1e-3) {
+        if largest >= 1e7 || (largest > 0.0 && largest < 1e-4) {
             return Self {
                 kind: Kind::Scientific,
                 decimals: 2,
                 suffix,
             };
         }
-        let digits = if unit == "nats" || unit == "bits" {
-            4
-        } else {
-            3
-        };
-        let lead = values
-            .first()
-            .copied()
-            .flatten()
-            .filter(|v| v.is_finite() && *v != 0.0);
-        let decimals = decimals_for(lead.map_or(largest, f64::abs), digits);
         Self {
             kind: Kind::Plain,
-            decimals,
+            decimals: decimals(value, finite(), |v| decimals_for(v.abs(), 3)).min(8),
             suffix,
         }
     }
@@ -157,7 +151,8 @@ impl<'a> Style<'a> {
     }
 }
 
-fn is_share(unit: &str) -> bool {
+/// Whether a unit is written in percent.
+pub(crate) fn is_share(unit: &str) -> bool {
     matches!(unit, "share" | "fraction" | "probability")
 }
 
@@ -188,8 +183,21 @@ fn percent_decimals(percent: f64) -> usize {
     if nearer < 1e-9 {
         0
     } else {
-        decimals_for(nearer, digits).min(6)
+        decimals_for(nearer, digits).clamp(1, 6)
     }
+}
+
+/// Decimals for a value and its interval: what the value needs for its digits,
+/// and enough for each end to keep its first one.
+fn decimals(
+    value: Option<f64>,
+    ends: impl Iterator<Item = f64>,
+    needed: impl Fn(f64) -> usize,
+) -> usize {
+    let own = value.filter(|v| v.is_finite()).map_or(0, &needed);
+    let most = if own > 0 { own + 2 } else { usize::MAX };
+    ends.map(|v| needed(v).saturating_sub(2).min(most))
+        .fold(own, usize::max)
 }
 
 /// Decimals that give `digits` significant digits to a positive number.
@@ -266,7 +274,7 @@ mod tests {
 
     #[test]
     fn units_and_extremes() {
-        assert_eq!(value(0.012345, "nats"), "0.01235 nats");
+        assert_eq!(value(0.012345, "nats"), "0.0123 nats");
         assert_eq!(value(7.576, "ratio"), "7.58×");
         assert_eq!(value(0.8512, "auroc"), "0.851");
         assert_eq!(value(53012.0, "tokens"), "53,012 tokens");

@@ -49,34 +49,40 @@ fn lead(data: &ReportData) -> String {
     let tuned = facts::model_name(&data.run, "tuned");
     let base = facts::model_name(&data.run, "base");
     let who = match (tuned, base) {
-        (Some(t), Some(b)) => format!("The tuned policy {t} was compared with its base {b}"),
+        (Some(t), Some(b)) => format!("The tuned policy ({t}) was compared with its base ({b})"),
         _ => "The tuned policy was compared with its base".into(),
     };
     match widest(&data.findings) {
         Some(f) => format!(
-            "{who}, token by token, at {} positions of rollouts from {} problems.",
+            "{who}, token by token, at {} positions of rollouts from {} problems.{}",
             number::count(f.n),
-            number::count(f.n_clusters)
+            number::count(f.n_clusters),
+            brackets(&data.findings).unwrap_or_default()
         ),
         None => format!("{who}; this run has no findings."),
     }
 }
 
-/// Value with interval in brackets: `2.09 % (95 % interval 1.90 – 2.31)`.
+/// Value with its interval in brackets: `2.09 % [1.90 – 2.31]`.
 fn quoted(f: &Finding) -> String {
     let shown = number::finding(f);
-    match (&shown.interval, f.level) {
-        (Some(_), Some(level)) => {
-            format!(
-                "{} ({} interval {})",
-                shown.value,
-                number::level(level),
-                shown.range()
-            )
-        }
-        (Some(_), None) => format!("{} ({})", shown.value, shown.range()),
-        (None, _) => shown.value,
+    match shown.interval {
+        Some(_) => format!("{} [{}]", shown.value, shown.range()),
+        None => shown.value,
     }
+}
+
+/// What the brackets hold, if the findings agree on it.
+fn brackets(findings: &Findings) -> Option<String> {
+    let with_interval = || {
+        findings
+            .findings
+            .iter()
+            .filter(|f| f.low.is_some() || f.high.is_some())
+    };
+    let level = with_interval().find_map(|f| f.level)?;
+    let all = with_interval().all(|f| f.level == Some(level));
+    all.then(|| format!(" Brackets hold {} intervals.", number::level(level)))
 }
 
 fn defined<'a>(findings: &'a Findings, id: &str) -> Option<&'a Finding> {
@@ -157,24 +163,53 @@ fn coverage(f: &Findings) -> Option<String> {
 }
 
 fn gate(f: &Findings) -> Option<String> {
-    let argmax = f
-        .findings
-        .iter()
-        .find(|f| f.id.starts_with("auroc.entropy.argmax") && f.value.is_some())?;
-    Some(format!(
-        "Ranking positions by base entropy finds the changed ones with AUROC {} (0.5 is chance).",
+    let argmax = defined(f, "auroc.entropy.argmax")?;
+    let mut text = format!(
+        "Ranking positions by the base's entropy finds those where they disagree with AUROC {}",
         quoted(argmax)
-    ))
+    );
+    if let Some(kl) = defined(f, "auroc.entropy.kl") {
+        let cut_off = kl.thresholds.get("kl_changed_nats");
+        let cut_off = cut_off.map_or_else(String::new, |c| format!(" above {c} nats"));
+        text += &format!(", and those with KL{cut_off} with AUROC {}", short(kl));
+    }
+    Some(text + "; 0.5 is chance.")
 }
 
 fn answers(f: &Findings) -> Option<String> {
-    let base = defined(f, "answer.tokens.base")?;
-    let tuned = defined(f, "answer.tokens.tuned")?;
-    Some(format!(
-        "An answer takes the base {} and the tuned policy {}.",
-        quoted(base),
-        quoted(tuned)
-    ))
+    let tokens = sides(f, "answer.tokens", "take");
+    let mut correct = sides(f, "answer.accuracy", "are right in");
+    if let (Some(text), Some(p)) = (&mut correct, defined(f, "answer.accuracy.p_value")) {
+        *text += &format!(" (paired sign-flip test over problems: p = {})", short(p));
+    }
+    let parts: Vec<_> = [tokens, correct].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("Answers of {}.", parts.join("; answers of ")))
+}
+
+/// `the base take 71 tokens and those of the tuned policy 65 tokens`.
+fn sides(f: &Findings, family: &str, verb: &str) -> Option<String> {
+    let side = |name: &str| defined(f, &format!("{family}.{name}")).map(quoted);
+    match (side("base"), side("tuned")) {
+        (Some(base), Some(tuned)) => Some(format!(
+            "the base {verb} {base}, those of the tuned policy {tuned}"
+        )),
+        (Some(base), None) => Some(format!("the base {verb} {base}")),
+        (None, Some(tuned)) => Some(format!("the tuned policy {verb} {tuned}")),
+        (None, None) => None,
+    }
+}
+
+/// Says how many of a kind enter the numbers, if not all do.
+fn left_out(f: &Findings, family: &str, kind: &str) -> Option<String> {
+    let total = defined(f, &format!("{family}.total"))?;
+    let used = defined(f, &format!("{family}.used"))?;
+    (used.value < total.value).then(|| {
+        format!(
+            "{} of {} {kind} enter the numbers; the others are invalid and counted by kind below.",
+            number::finding(used).bare,
+            number::finding(total).bare
+        )
+    })
 }
 
 fn caveats(data: &ReportData) -> Vec<String> {
@@ -184,23 +219,20 @@ fn caveats(data: &ReportData) -> Vec<String> {
             "The run is marked {status}: everything here describes only what had been written."
         ));
     }
-    let invalid = data
-        .findings
-        .findings
-        .iter()
-        .map(|f| f.n_invalid)
-        .max()
-        .unwrap_or(0);
-    if invalid > 0 {
+    let f = &data.findings;
+    out.extend(left_out(f, "rows", "positions"));
+    out.extend(left_out(f, "rollouts", "rollouts"));
+    if let Some(cut) = defined(f, "rollouts.truncated").filter(|cut| cut.value > Some(0.0)) {
         out.push(format!(
-            "Up to {} units were invalid and are left out of the numbers; each finding says how many.",
-            number::count(invalid)
+            "{} of {} rollouts were cut by the token limit; their tokens count, their answers may be missing.",
+            number::finding(cut).bare,
+            number::count(cut.n)
         ));
     }
     out.push(
         "The numbers describe these rollouts. Other problems, or rollouts written by the other policy, visit other prefixes and give other numbers.".into(),
     );
-    if let Some(f) = widest(&data.findings).filter(|f| f.n_clusters > 0) {
+    if let Some(f) = widest(f).filter(|f| f.n_clusters > 0) {
         out.push(format!(
             "The unit of inference is the problem: tokens of one problem are not independent, so intervals rest on {} problems, not on {} positions.",
             number::count(f.n_clusters),

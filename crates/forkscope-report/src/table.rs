@@ -10,48 +10,58 @@ pub fn render(findings: &Findings) -> String {
     if findings.findings.is_empty() {
         return "<section id=\"findings\">\n<h2>Findings</h2>\n<p class=\"prose\">This run has no findings.</p>\n</section>".into();
     }
-    let mut body = String::new();
-    let mut current = None;
-    for f in &findings.findings {
-        let key = group_key(&f.id);
-        if current != Some(key) {
-            if current.is_some() {
-                body += "</tbody>\n";
-            }
-            body += &format!(
-                "<tbody>\n<tr class=\"group\"><th colspan=\"7\" scope=\"rowgroup\">{}</th></tr>\n",
-                html_foreign(&group_title(key))
-            );
-            current = Some(key);
-        }
-        body += &row(f);
-    }
+    let body: String = groups(findings)
+        .iter()
+        .map(|(title, members)| {
+            let rows: String = members.iter().map(|f| row(f)).collect();
+            format!(
+                "<tbody>\n<tr class=\"group\"><th colspan=\"7\" scope=\"rowgroup\">{}</th></tr>\n{rows}</tbody>\n",
+                html_foreign(title)
+            )
+        })
+        .collect();
     format!(
-        "<section id=\"findings\">\n<h2>Findings</h2>\n<p class=\"note\">Open a finding for its definition and method. n counts the units in the denominator; invalid units are left out of it.</p>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">finding</th><th scope=\"col\" class=\"num\">value</th><th scope=\"col\">unit</th><th scope=\"col\" class=\"num\">interval</th><th scope=\"col\" class=\"num\">n</th><th scope=\"col\" class=\"num\">problems</th><th scope=\"col\" class=\"num\">invalid</th></tr></thead>\n{body}</tbody>\n</table></div>\n</section>"
+        "<section id=\"findings\">\n<h2>Findings</h2>\n<p class=\"note\">Open a finding for its definition and method. n counts the units in the denominator; invalid units are left out of it.</p>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">finding</th><th scope=\"col\" class=\"num\">value</th><th scope=\"col\">unit</th><th scope=\"col\" class=\"num\">interval</th><th scope=\"col\" class=\"num\">n</th><th scope=\"col\" class=\"num\">problems</th><th scope=\"col\" class=\"num\">invalid</th></tr></thead>\n{body}</table></div>\n</section>"
     )
 }
 
-/// First segment of an id: findings that share it stand together.
-pub fn group_key(id: &str) -> &str {
-    id.split('.').next().unwrap_or(id)
+/// Findings under headings, both in the order of first appearance.
+pub fn groups(findings: &Findings) -> Vec<(String, Vec<&Finding>)> {
+    let mut out: Vec<(String, Vec<&Finding>)> = Vec::new();
+    for f in &findings.findings {
+        let title = title(&f.id);
+        match out.iter_mut().find(|(t, _)| *t == title) {
+            Some((_, members)) => members.push(f),
+            None => out.push((title, vec![f])),
+        }
+    }
+    out
 }
 
-/// A heading for a group.
-pub fn group_title(key: &str) -> String {
-    match key {
-        "share" => "Class shares",
+/// The heading under which a finding stands; ids that are not known stand under
+/// their first segment.
+fn title(id: &str) -> String {
+    let first = id.split('.').next().unwrap_or(id);
+    match first {
+        _ if id.starts_with("share.kl_") => "KL(tuned ‖ base)",
+        _ if id.starts_with("share.js_") => "Jensen–Shannon divergence",
+        "share" | "same_top1" => "Classes of positions",
+        "entropy_base" | "entropy_tuned" | "entropy_ratio" => "Entropy",
+        "mean_base_rank" | "base_rank" => "Base rank of the token that the tuned policy prefers",
         "kl_tuned_base" => "KL(tuned ‖ base)",
         "kl_base_tuned" => "KL(base ‖ tuned)",
         "js" => "Jensen–Shannon divergence",
         "tv" => "Total variation",
         "delta_logprob" => "Δ ln p of the recorded token",
-        "coverage" => "Coverage of the divergence",
-        "auroc" => "Base entropy as a gate: AUROC",
-        "ap" => "Base entropy as a gate: average precision",
-        "profile" => "Position profile",
+        "ce_base_tuned" => "Cross-entropy",
+        "coverage" | "gini" => "Concentration of the divergence",
+        "auroc" | "ap" => "Base entropy as a gate",
+        "profile" => "Position: tenths of the completion",
+        "early" => "Position: first tokens",
         "promoted" => "Most promoted tokens",
         "demoted" => "Most demoted tokens",
         "answer" => "Answers",
+        "rows" | "rollouts" | "other_rollouts" | "invalid" | "null" | "ties" => "What was counted",
         other => return other.replace('_', " "),
     }
     .into()

@@ -8,18 +8,22 @@ use browser::Browser;
 use forkscope_report::{ReportData, render_html};
 use serde_json::json;
 
-/// Opens a run's page; `None`, with a message, where there is no browser.
-fn open(data: &ReportData) -> Option<(Browser, tempfile::TempDir, f64)> {
+/// A browser; `None`, with a message, where there is none.
+fn browser() -> Option<Browser> {
     let Some(program) = browser::program() else {
         eprintln!("skipped: no Chromium on this machine");
         return None;
     };
+    Some(Browser::start(&program).unwrap())
+}
+
+/// Opens a run's page; returns the seconds until its load event and its size.
+fn open(page: &mut Browser, data: &ReportData) -> (f64, u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("report.html");
     std::fs::write(&path, render_html(data).unwrap()).unwrap();
-    let mut browser = Browser::start(&program).unwrap();
-    let seconds = browser.open(&path).unwrap().as_secs_f64();
-    Some((browser, dir, seconds))
+    let seconds = page.open(&path).unwrap().as_secs_f64();
+    (seconds, std::fs::metadata(&path).unwrap().len())
 }
 
 /// Neither complaint nor request, the page itself apart.
@@ -33,15 +37,27 @@ fn assert_quiet(browser: &Browser) {
 }
 
 #[test]
-fn a_small_run_answers() {
-    let Some((mut page, _dir, _)) = open(&common::run(3, 100)) else {
-        return;
-    };
+fn small_runs() {
+    let Some(mut page) = browser() else { return };
+    it_answers(&mut page);
+    hostile_text_does_nothing(&mut page);
+    a_run_without_rows_is_quiet_too(&mut page);
+}
+
+#[test]
+fn large_runs() {
+    let Some(mut page) = browser() else { return };
+    a_hundred_thousand_tokens_are_usable(&mut page);
+    one_rollout_of_a_hundred_thousand_tokens_opens(&mut page);
+}
+
+fn it_answers(page: &mut Browser) {
+    open(page, &common::run(3, 100));
     let shown = |page: &mut Browser| page.eval("!document.getElementById('tip').hidden").unwrap();
 
-    assert_eq!(shown(&mut page), json!(false));
+    assert_eq!(shown(page), json!(false));
     page.hover(".tok.c1").unwrap();
-    assert_eq!(shown(&mut page), json!(true));
+    assert_eq!(shown(page), json!(true));
     let text = page
         .eval("document.getElementById('tip').innerText")
         .unwrap()
@@ -72,16 +88,13 @@ fn a_small_run_answers() {
         assert!(values.len() > 10);
         (values.is_sorted_by(|a, b| a >= b), values.is_sorted())
     };
-    assert!(
-        sorted(&mut page, 8).0,
-        "by KL, largest first, to begin with"
-    );
+    assert!(sorted(page, 8).0, "by KL, largest first, to begin with");
     for n in [8, 9, 10, 11, 12, 13, 14] {
         let button = format!("#positions th:nth-child({n}) button");
         page.click(&button).unwrap();
-        let first = sorted(&mut page, n);
+        let first = sorted(page, n);
         page.click(&button).unwrap();
-        let second = sorted(&mut page, n);
+        let second = sorted(page, n);
         assert!(first.0 != second.0 && first.1 != second.1, "column {n}");
     }
     page.click("#rollouts th:nth-child(10) button").unwrap();
@@ -97,9 +110,9 @@ fn a_small_run_answers() {
     let row = page.eval(at).unwrap().as_u64().unwrap();
     page.key("ArrowRight").unwrap();
     assert_eq!(page.eval(at).unwrap(), json!(row + 1));
-    assert_eq!(shown(&mut page), json!(true));
+    assert_eq!(shown(page), json!(true));
     page.key("Escape").unwrap();
-    assert_eq!(shown(&mut page), json!(false));
+    assert_eq!(shown(page), json!(false));
 
     // Class filter and colour.
     page.eval("{ const f = document.getElementById('filter'); f.value = 'changed'; f.dispatchEvent(new Event('change')); }").unwrap();
@@ -117,14 +130,11 @@ fn a_small_run_answers() {
             .unwrap()
             .is_string()
     );
-    assert_quiet(&page);
+    assert_quiet(page);
 }
 
-#[test]
-fn hostile_text_does_nothing() {
-    let Some((mut page, _dir, _)) = open(&common::run(2, 60)) else {
-        return;
-    };
+fn hostile_text_does_nothing(page: &mut Browser) {
+    open(page, &common::run(2, 60));
     page.hover(".tok:nth-child(1)").unwrap();
     page.hover(".tok:nth-child(3)").unwrap();
     assert!(
@@ -162,15 +172,9 @@ fn hostile_text_does_nothing() {
     assert_eq!(page.requests().len(), 1);
 }
 
-#[test]
-fn a_hundred_thousand_tokens_are_usable() {
+fn a_hundred_thousand_tokens_are_usable(page: &mut Browser) {
     let data = common::run(50, 2000);
-    let Some((mut page, dir, seconds)) = open(&data) else {
-        return;
-    };
-    let size = std::fs::metadata(dir.path().join("report.html"))
-        .unwrap()
-        .len();
+    let (seconds, size) = open(page, &data);
     let timed = |page: &mut Browser, act: &str| {
         page.eval(&format!("new Promise((done) => {{ const t = performance.now(); {act}; requestAnimationFrame(() => setTimeout(() => done(performance.now() - t))); }})"))
             .unwrap()
@@ -178,15 +182,15 @@ fn a_hundred_thousand_tokens_are_usable() {
             .unwrap()
     };
     let sort = timed(
-        &mut page,
+        page,
         "document.querySelector('#positions th:nth-child(12) button').click()",
     );
     let recolour = timed(
-        &mut page,
+        page,
         "{ const m = document.getElementById('metric'); m.value = 'js'; m.dispatchEvent(new Event('change')); }",
     );
     let scroll = timed(
-        &mut page,
+        page,
         "document.querySelector('#positions .grid').scrollTop = 1300000",
     );
     eprintln!(
@@ -220,14 +224,11 @@ fn a_hundred_thousand_tokens_are_usable() {
         seconds < 10.0 && sort < 5000.0,
         "load {seconds} s, sort {sort} ms"
     );
-    assert_quiet(&page);
+    assert_quiet(page);
 }
 
-#[test]
-fn one_rollout_of_a_hundred_thousand_tokens_opens() {
-    let Some((mut page, _dir, seconds)) = open(&common::run(1, 100_000)) else {
-        return;
-    };
+fn one_rollout_of_a_hundred_thousand_tokens_opens(page: &mut Browser) {
+    let (seconds, _) = open(page, &common::run(1, 100_000));
     eprintln!("one rollout: load {seconds:.2} s");
     page.eval("new Promise((done) => { const look = () => document.querySelectorAll('.tok').length === 100000 ? done(1) : setTimeout(look, 20); look(); })").unwrap();
     page.hover(".tok.c2").unwrap();
@@ -235,22 +236,19 @@ fn one_rollout_of_a_hundred_thousand_tokens_opens() {
         page.eval("document.getElementById('tip').hidden").unwrap(),
         json!(false)
     );
-    assert_quiet(&page);
+    assert_quiet(page);
 }
 
-#[test]
-fn a_run_without_rows_is_quiet_too() {
+fn a_run_without_rows_is_quiet_too(page: &mut Browser) {
     let data = ReportData {
         rows: Vec::new(),
         ..common::run(1, 1)
     };
-    let Some((mut page, _dir, _)) = open(&data) else {
-        return;
-    };
+    open(page, &data);
     assert_eq!(
         page.eval("document.getElementById('theme').hidden")
             .unwrap(),
         json!(false)
     );
-    assert_quiet(&page);
+    assert_quiet(page);
 }

@@ -5,9 +5,10 @@ const ROW_HEIGHT = 26;
 let gridCount = 0;
 
 class Grid {
-  constructor(host, { label, columns, sortBy, open }) {
+  constructor(host, { label, columns, sortBy, most, open }) {
     this.columns = columns;
     this.open = open;
+    this.most = most;
     this.prefix = `grid${gridCount++}-`;
     this.order = new Uint32Array(0);
     this.active = -1;
@@ -62,12 +63,14 @@ class Grid {
     this.active = -1;
     this.table.setAttribute("aria-rowcount", rows.length + 1);
     this.box.scrollTop = 0;
+    // The header, the rows up to the limit, and room for a scroll bar.
+    this.box.style.height = `${(Math.min(rows.length, this.most) + 1) * ROW_HEIGHT + 18}px`;
     this.sort();
   }
 
   sortBy(column) {
     const same = this.sorted.column === column;
-    this.sorted = { column, descending: same ? !this.sorted.descending : Boolean(column.numeric) };
+    this.sorted = { column, descending: same ? !this.sorted.descending : Boolean(column.numeric || column.largestFirst) };
     this.active = -1;
     this.box.scrollTop = 0;
     this.sort();

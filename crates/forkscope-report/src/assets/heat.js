@@ -61,7 +61,7 @@ function idleBuild(index) {
 }
 
 function tokenClass(row) {
-  const bad = col.validity[row] === 0 ? "" : " bad";
+  const bad = col.validity[row] > 1 ? " bad" : "";
   return `tok c${col.class[row]} h${levelOf(view.metric, row)}${bad}`;
 }
 

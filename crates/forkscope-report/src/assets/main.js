@@ -78,7 +78,7 @@ function positionColumns() {
     token("token", "token", (i) => col.token[i]),
     token("base", "base top", (i) => col.base_ids[i * listed], "the base's most probable token"),
     token("tuned", "tuned top", (i) => col.tuned_ids[i * listed], "the tuned policy's most probable token"),
-    { id: "class", name: "class", numeric: true, key: (i) => col.class[i], text: (i) => CLASSES[col.class[i]] },
+    { id: "class", name: "class", largestFirst: true, key: (i) => col.class[i], text: (i) => CLASSES[col.class[i]] },
     number("kl", "KL t‖b", (i) => col.kl[i], "KL(tuned ‖ base), nats"),
     number("kl_rev", "KL b‖t", (i) => col.kl_rev[i], "KL(base ‖ tuned), nats"),
     number("js", "JS", (i) => col.js[i], "Jensen–Shannon divergence, nats"),
@@ -107,13 +107,13 @@ function describe(index) {
   if (finish) parts.push(`ended by ${finish}`);
   if (validity && validity !== "ok") parts.push(`validity: ${validity.replaceAll("_", " ")}`);
   if (rollouts[index].prompt !== null) parts.push("prompt in grey");
-  $("heat-note").textContent = `${parts.join(" · ")}. Keys: arrows move, n and p jump between changed tokens, Escape closes the card.`;
+  $("heat-note").textContent = `${parts.join(" · ")}. Keys: arrows move, n and p jump between changed tokens, Escape closes the card; in it the recorded token is underlined.`;
 }
 
 function start() {
   const of = sums();
-  const rolloutGrid = new Grid($("rollouts"), { label: "Rollouts", columns: rolloutColumns(of), sortBy: "sum_kl", open: openRollout });
-  const positionGrid = new Grid($("positions"), { label: "Positions", columns: positionColumns(), sortBy: "kl", open: openPosition });
+  const rolloutGrid = new Grid($("rollouts"), { label: "Rollouts", most: 8, columns: rolloutColumns(of), sortBy: "sum_kl", open: openRollout });
+  const positionGrid = new Grid($("positions"), { label: "Positions", most: 15, columns: positionColumns(), sortBy: "kl", open: openPosition });
 
   function openRollout(index) {
     showRollout(index);

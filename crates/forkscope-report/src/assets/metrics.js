@@ -28,10 +28,16 @@ function drawLegend(metric) {
   const legend = $("legend");
   legend.replaceChildren();
   if (!metric.steps) {
-    CLASSES.forEach((name, i) => legend.append(element("li", `s${CLASS_LEVEL[i]}`, name)));
+    CLASSES.forEach((name, i) => legend.append(legendStep(`s${CLASS_LEVEL[i]}`, name)));
     return;
   }
-  legend.append(element("li", "s0", `< ${metric.steps[0]}`));
-  metric.steps.forEach((step, i) => legend.append(element("li", `s${i + 1}`, `≥ ${step}`)));
-  if (metric.unit) legend.append(element("li", "unit", metric.unit));
+  legend.append(legendStep("s0", `< ${metric.steps[0]}`));
+  metric.steps.forEach((step, i) => legend.append(legendStep(`s${i + 1}`, `≥ ${step}`)));
+  if (metric.unit) legend.append(legendStep("unit", metric.unit));
+}
+
+function legendStep(className, text) {
+  const item = element("li", className);
+  item.append(element("span", "", text));
+  return item;
 }

@@ -8,8 +8,8 @@ use super::svg::{Anchor, Ink, Svg};
 use crate::number;
 
 const WIDTH: f64 = 560.0;
-const LEFT: f64 = 128.0;
-const RIGHT: f64 = 196.0;
+const LEFT: f64 = 116.0;
+const RIGHT: f64 = 222.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
@@ -51,7 +51,7 @@ pub fn draw(rows: &[Row<'_>], axis_title: &str, title: &str, description: &str) 
 fn grid(svg: &mut Svg, axis: &Axis, rows: &[Row<'_>], floor: f64) {
     let unit = rows.first().map_or("", |(_, f)| f.unit.as_str());
     let ticks = axis.ticks();
-    let every = ticks.len().div_ceil(6).max(1);
+    let every = ticks.len().div_ceil(5).max(1);
     for (i, tick) in ticks.iter().enumerate() {
         let x = axis.at(*tick);
         svg.line((x, TOP), (x, floor), Ink::Grid, 1.0);
@@ -68,7 +68,7 @@ fn grid(svg: &mut Svg, axis: &Axis, rows: &[Row<'_>], floor: f64) {
 
 /// A decade as text: 0.001, 10⁻⁶, or in percent for shares.
 pub fn tick_text(tick: f64, unit: &str) -> String {
-    let (v, suffix) = if unit == "share" {
+    let (v, suffix) = if number::is_share(unit) {
         (tick * 100.0, " %")
     } else {
         (tick, "")
@@ -86,11 +86,12 @@ pub fn tick_text(tick: f64, unit: &str) -> String {
 fn row(svg: &mut Svg, axis: &Axis, y: f64, name: &str, f: &Finding) {
     svg.text((LEFT - 4.0, y + 4.0), name, Anchor::End, Ink::Main);
     let shown = number::finding(f);
+    let range = shown.range();
     if let (Some(low), Some(high)) = (f.low, f.high) {
         svg.line((axis.at(low), y), (axis.at(high), y), Ink::Accent, 2.0);
     }
     if let Some(v) = f.value {
-        let title = format!("{}: {} [{}]", f.id, shown.value, shown.range());
+        let title = format!("{}: {} [{range}]", f.id, shown.value);
         // A value the axis cannot hold (zero) is an open mark at its end.
         let ink = if axis.holds(v) {
             Ink::Accent
@@ -99,11 +100,10 @@ fn row(svg: &mut Svg, axis: &Axis, y: f64, name: &str, f: &Finding) {
         };
         svg.dot((axis.at(v), y), 4.0, ink, &title);
     }
-    let range = shown.range();
     let label = if range.is_empty() {
-        shown.value
+        shown.bare
     } else {
-        format!("{} [{range}]", shown.value)
+        format!("{} [{range}]", shown.bare)
     };
     svg.text(
         (WIDTH - RIGHT + 12.0, y + 4.0),

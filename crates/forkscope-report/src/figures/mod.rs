@@ -8,7 +8,12 @@ mod forest;
 mod profile;
 mod svg;
 
-use forkscope_records::types::Findings;
+use forkscope_records::types::{Finding, Findings};
+
+use crate::text;
+
+/// Most characters of a token in a figure.
+const TOKEN_CHARS: usize = 14;
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +35,20 @@ pub fn figures(findings: &Findings) -> Vec<Figure> {
     out.extend(coverage(findings));
     out.extend(shares(findings));
     out.extend(profile::figures(findings));
+    out.extend(early(findings));
     out.extend(percentiles(findings, "kl_tuned_base", "KL(tuned ‖ base)"));
     out.extend(percentiles(findings, "js", "Jensen–Shannon divergence"));
     out.extend(percentiles(findings, "tv", "total variation"));
+    out.extend(tokens(
+        findings,
+        "promoted",
+        "tuned policy prefers more often than the base",
+    ));
+    out.extend(tokens(
+        findings,
+        "demoted",
+        "base prefers more often than the tuned policy",
+    ));
     out
 }
 
@@ -60,42 +76,84 @@ fn coverage(findings: &Findings) -> Option<Figure> {
 }
 
 fn shares(findings: &Findings) -> Option<Figure> {
-    let rows: Vec<forest::Row<'_>> = findings
-        .findings
-        .iter()
-        .filter_map(|f| {
-            let name = f.id.strip_prefix("share.")?;
-            Some((name.replace("urial.", "URIAL ").replace('_', " "), f))
+    let rows = rows(findings, "share.", |name, _| {
+        Some(match name.split_once("_above_") {
+            Some((metric, cut_off)) => format!("{} > {cut_off}", metric.to_uppercase()),
+            None => name.replace("urial.", "URIAL ").replace('_', " "),
         })
-        .filter(|(_, f)| f.unit == "share")
-        .take(12)
-        .collect();
+    });
     figure(
         "shares",
-        "Class shares",
-        "Share of positions by the base's rank of the tuned policy's most probable token, with intervals, on a logarithmic axis. A grey mark at the left end is zero.",
-        |title, caption| forest::draw(&rows, "share of positions (logarithmic)", title, caption),
+        "Classes of positions",
+        "Share of positions by the base's rank of the token that the tuned policy prefers, and by divergence in nats. Logarithmic axis; a grey mark at its left end is zero.",
+        |title, caption| forest::draw(&rows, "share of positions", title, caption),
+    )
+}
+
+fn early(findings: &Findings) -> Option<Figure> {
+    let mut rows = rows(findings, "early.kl.", |name, _| {
+        name.strip_prefix("first_").map(|n| format!("first {n}"))
+    });
+    let rest = findings.findings.iter().rev().find_map(|f| {
+        Some((
+            format!("after {}", f.id.strip_prefix("early.kl.after_")?),
+            f,
+        ))
+    });
+    rows.extend(rest);
+    figure(
+        "early",
+        "First tokens against the rest",
+        "Mean KL(tuned ‖ base) over the first tokens of the completions and over what follows them. Logarithmic axis.",
+        |title, caption| forest::draw(&rows, "nats per token", title, caption),
     )
 }
 
 fn percentiles(findings: &Findings, metric: &str, name: &str) -> Option<Figure> {
-    let prefix = format!("{metric}.");
-    let rows: Vec<forest::Row<'_>> = findings
-        .findings
-        .iter()
-        .filter_map(|f| Some((row_name(f.id.strip_prefix(&prefix)?)?, f)))
-        .collect();
+    let rows = rows(findings, &format!("{metric}."), |name, _| row_name(name));
     let unit = rows.first().map_or("", |(_, f)| f.unit.as_str());
     let axis_title = match unit {
-        "nats" | "bits" => format!("{unit} per token (logarithmic)"),
-        _ => "per token (logarithmic)".to_owned(),
+        "nats" | "bits" => format!("{unit} per token"),
+        _ => "per token".to_owned(),
     };
     figure(
         &format!("percentiles-{metric}"),
         &format!("Distribution of {name}"),
-        "Mean and percentiles over positions with their intervals, on a logarithmic axis. A grey mark at the left end is zero.",
+        "Mean and percentiles over positions. Logarithmic axis; a grey mark at its left end is zero.",
         |title, caption| forest::draw(&rows, &axis_title, title, caption),
     )
+}
+
+fn tokens(findings: &Findings, family: &str, what: &str) -> Option<Figure> {
+    let rows = rows(findings, &format!("{family}."), |_, f| {
+        let text = text::visible(f.label.as_deref()?).replace(' ', "␣");
+        let cut: String = text.chars().take(TOKEN_CHARS).collect();
+        Some(if cut.len() < text.len() {
+            cut + "…"
+        } else {
+            cut
+        })
+    });
+    let rows = rows.get(..rows.len().min(12)).unwrap_or(&rows);
+    figure(
+        family,
+        &format!("Most {family} tokens"),
+        &format!(
+            "Tokens that the {what}: net share of the positions where they disagree. Logarithmic axis. The tokens were chosen on the same data, which the intervals do not account for."
+        ),
+        |title, caption| forest::draw(rows, "net share of changed positions", title, caption),
+    )
+}
+
+/// Findings below a prefix that have a row name.
+fn rows<'a>(
+    findings: &'a Findings,
+    prefix: &str,
+    name: impl Fn(&str, &Finding) -> Option<String>,
+) -> Vec<forest::Row<'a>> {
+    let all = findings.findings.iter();
+    all.filter_map(|f| Some((name(f.id.strip_prefix(prefix)?, f)?, f)))
+        .collect()
 }
 
 /// `mean`, `max` and `p50`, `p99`, `p99_9` as row names; other statistics are

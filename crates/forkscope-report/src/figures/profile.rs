@@ -30,7 +30,8 @@ pub fn figures(findings: &Findings) -> Vec<Figure> {
         .filter_map(|p| {
             let name = quantity_name(p.quantity);
             let title = format!("{name} by position");
-            let caption = format!("{name} by place in the completion, with intervals.");
+            let caption =
+                format!("{name} in each tenth of the completions; the band is the interval.");
             Some(Figure {
                 name: format!("profile-{}", p.quantity.replace('.', "-")),
                 svg: draw(p, &title, &caption)?,
@@ -67,9 +68,15 @@ fn quantity_name(quantity: &str) -> String {
         "js" => "Jensen–Shannon divergence".into(),
         "tv" => "Total variation".into(),
         "entropy_base" => "Base entropy".into(),
-        "changed" => "Share of changed positions".into(),
+        "changed" => "Share of positions where they disagree".into(),
         other => other.replace(['_', '.'], " "),
     }
+}
+
+/// `d01` as `1`; other names as they are.
+fn bin_name(bin: &str) -> String {
+    let number = bin.strip_prefix('d').and_then(|n| n.parse::<u32>().ok());
+    number.map_or_else(|| bin.replace('_', " "), |n| n.to_string())
 }
 
 fn draw(profile: &Profile<'_>, title: &str, caption: &str) -> Option<String> {
@@ -89,40 +96,29 @@ fn draw(profile: &Profile<'_>, title: &str, caption: &str) -> Option<String> {
     let y = Axis::linear((0.0, top * 1.05), (HEIGHT - BOTTOM, TOP));
     let mut svg = Svg::new(WIDTH, HEIGHT);
     let floor = HEIGHT - BOTTOM;
-    for tick in y.ticks() {
-        svg.line(
-            (LEFT, y.at(tick)),
-            (WIDTH - RIGHT, y.at(tick)),
-            Ink::Grid,
-            1.0,
-        );
-        let label = if unit == "share" {
-            number::value(tick, unit)
-        } else {
-            number::value(tick, "")
-        };
-        svg.text(
-            (LEFT - 8.0, y.at(tick) + 4.0),
-            &label,
-            Anchor::End,
-            Ink::Soft,
-        );
+    let ticks = y.ticks();
+    let step = match ticks[..] {
+        [first, second, ..] => second - first,
+        _ => top,
+    };
+    for tick in ticks {
+        let at = y.at(tick);
+        svg.line((LEFT, at), (WIDTH - RIGHT, at), Ink::Grid, 1.0);
+        let label = number::tick(tick, step, unit);
+        svg.text((LEFT - 8.0, at + 4.0), &label, Anchor::End, Ink::Soft);
     }
     svg.line((LEFT, floor), (WIDTH - RIGHT, floor), Ink::Soft, 1.0);
     curve(&mut svg, profile, &x, &y);
     let every = profile.bins.len().div_ceil(10);
     for (i, (bin, _)) in profile.bins.iter().enumerate().step_by(every) {
-        svg.text(
-            (x.at(i as f64), floor + 17.0),
-            &bin.replace('_', " "),
-            Anchor::Middle,
-            Ink::Soft,
-        );
+        let at = (x.at(i as f64), floor + 17.0);
+        svg.text(at, &bin_name(bin), Anchor::Middle, Ink::Soft);
     }
-    let along = if unit == "share" || unit.is_empty() {
-        "place in the completion".into()
+    let across = "tenth of the completion, first to last";
+    let along = if unit == "nats" {
+        format!("{across} (vertical: nats per token)")
     } else {
-        format!("place in the completion; vertical: {unit}")
+        across.to_owned()
     };
     svg.text((LEFT, HEIGHT - 6.0), &along, Anchor::Start, Ink::Soft);
     Some(svg.finish(title, caption))

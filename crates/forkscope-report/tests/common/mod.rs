@@ -255,27 +255,43 @@ fn findings(n: usize) -> Findings {
         ("coverage.kl.top_20pct", 0.98, "share", 0.01),
         ("coverage.kl.top_50pct", 0.999, "share", 0.0005),
         ("auroc.entropy.argmax", 0.912, "auroc", 0.02),
+        ("auroc.entropy.kl", 0.871, "auroc", 0.02),
+        ("early.kl.first_1", 0.21, "nats", 0.3),
+        ("early.kl.after_1", 0.03, "nats", 0.1),
+        ("early.kl.first_20", 0.09, "nats", 0.2),
+        ("early.kl.after_20", 0.02, "nats", 0.1),
+        ("answer.tokens.base", 71.25, "tokens", 0.04),
+        ("answer.tokens.tuned", 65.5, "tokens", 0.04),
+        ("answer.accuracy.base", 0.41, "share", 0.1),
+        ("answer.accuracy.tuned", 0.68, "share", 0.1),
+        ("answer.accuracy.p_value", 0.0012, "p_value", 0.0),
+        ("rows.total", 2403.0, "positions", 0.0),
+        ("rows.used", 2400.0, "positions", 0.0),
+        ("share.kl_above_0.1", 0.031, "share", 0.1),
     ] {
         all.push(finding(id, value, unit, spread, n));
     }
-    for bin in 0..10 {
-        let id = format!("profile.kl_tuned_base.decile_{bin}");
+    for bin in 1..=10 {
+        let value = 0.06 / f64::from(bin) + 0.01;
+        let n = n / 10;
         all.push(finding(
-            &id,
-            0.06 / f64::from(bin + 1) + 0.01,
-            "nats",
-            0.2,
-            n / 10,
-        ));
-    }
-    for (i, text) in HOSTILE.iter().enumerate() {
-        let mut f = finding(
-            &format!("promoted.{}", i + 1),
-            0.5 / (i + 1) as f64,
+            &format!("profile.kl.d{bin:02}"),
+            value,
             "nats",
             0.2,
             n,
-        );
+        ));
+        all.push(finding(
+            &format!("profile.changed.d{bin:02}"),
+            value / 2.0,
+            "share",
+            0.2,
+            n,
+        ));
+    }
+    for (i, text) in HOSTILE.iter().enumerate() {
+        let id = format!("promoted.{:02}", i + 1);
+        let mut f = finding(&id, 0.5 / (i + 1) as f64, "share", 0.2, n);
         f.label = Some((*text).into());
         all.push(f);
     }
