@@ -1,0 +1,27 @@
+//! What a user can get wrong about a task.
+
+/// Why a task setting was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// No verifier has this name.
+    #[error("no verifier is called {name:?}; give one of {known}")]
+    UnknownVerifier {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// No behaviour has this name.
+    #[error("no behaviour is called {0:?}; give refusal, correct or regex:PATTERN")]
+    UnknownBehaviour(String),
+    /// A pattern that does not compile, or compiles into too much.
+    #[error(
+        "the pattern {pattern:?} cannot be used: {reason}; mend it (look-around and back-references are not supported)"
+    )]
+    BadPattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
