@@ -72,9 +72,9 @@ fn write_cell(cell: &mut String, array: &ArrayRef, row: usize) -> Option<()> {
         // Debug prints the shortest text that reads back, with an exponent where that is shorter.
         DataType::Float32 => write!(cell, "{:?}", array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => write!(cell, "{:?}", array.as_primitive::<Float64Type>().value(row)),
-        DataType::Utf8 => return Some(push_text(cell, array.as_string::<i32>().value(row))),
-        DataType::LargeUtf8 => return Some(push_text(cell, array.as_string::<i64>().value(row))),
-        DataType::Utf8View => return Some(push_text(cell, array.as_string_view().value(row))),
+        DataType::Utf8 => push_text(cell, array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => push_text(cell, array.as_string::<i64>().value(row)),
+        DataType::Utf8View => push_text(cell, array.as_string_view().value(row)),
         DataType::List(_) => return write_list(cell, &array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => return write_list(cell, &array.as_list::<i64>().value(row)),
         _ => return None,
@@ -101,9 +101,10 @@ fn write_list(cell: &mut String, values: &ArrayRef) -> Option<()> {
     Some(())
 }
 
-fn push_text(cell: &mut String, text: &str) {
+fn push_text(cell: &mut String, text: &str) -> std::fmt::Result {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         cell.push('\'');
     }
     cell.push_str(text);
+    Ok(())
 }

@@ -30,10 +30,10 @@ pub(super) fn page_header(bytes: &[u8]) -> Option<(PageClaim, usize)> {
     let mut cursor = Cursor { bytes, at: 0 };
     let mut claim = PageClaim::default();
     cursor.fields(|c, id, kind| match (id, kind) {
-        (2, I32) => Some(claim.uncompressed = c.zigzag()?),
-        (3, I32) => Some(claim.compressed = c.zigzag()?),
-        (5 | 8, STRUCT) => Some(claim.values = c.number_at(1)?),
-        (7, STRUCT) => Some(claim.dictionary = c.number_at(1)?),
+        (2, I32) => c.zigzag().map(|n| claim.uncompressed = n),
+        (3, I32) => c.zigzag().map(|n| claim.compressed = n),
+        (5 | 8, STRUCT) => c.number_at(1).map(|n| claim.values = n),
+        (7, STRUCT) => c.number_at(1).map(|n| claim.dictionary = n),
         _ => c.skip(kind, 0),
     })?;
     Some((claim, cursor.at))
@@ -130,7 +130,7 @@ impl Cursor<'_> {
     fn number_at(&mut self, id: i64) -> Option<i64> {
         let mut found = 0;
         self.fields(|c, field, kind| match kind {
-            I32 if field == id => Some(found = c.zigzag()?),
+            I32 if field == id => c.zigzag().map(|n| found = n),
             _ => c.skip(kind, 1),
         })?;
         Some(found)

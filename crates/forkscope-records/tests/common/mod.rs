@@ -24,21 +24,21 @@ pub fn diff_row(i: u32) -> DiffRow {
         sample: i / 20 % 2,
         t: 9 + i % 20,
         token_id: i % 188,
-        validity: if i % 97 == 0 {
+        validity: if i.is_multiple_of(97) {
             Validity::NonFinite
         } else {
             Validity::Ok
         },
         entropy_base_nats: x,
         entropy_tuned_nats: x * 0.5,
-        kl_tuned_base_nats: (i % 11 != 0).then_some(x * x),
-        kl_base_tuned_nats: (i % 17 != 0).then_some(x * 0.25),
+        kl_tuned_base_nats: (!i.is_multiple_of(11)).then_some(x * x),
+        kl_base_tuned_nats: (!i.is_multiple_of(17)).then_some(x * 0.25),
         js_nats: x * 0.125,
         tv: x * 0.0625,
         ce_base_tuned_nats: Some(x + 1.0),
-        delta_logprob: (i % 5 != 0).then_some(-x),
+        delta_logprob: (!i.is_multiple_of(5)).then_some(-x),
         logprob_base: -x as f32,
-        logprob_tuned: if i % 53 == 0 {
+        logprob_tuned: if i.is_multiple_of(53) {
             f32::NEG_INFINITY
         } else {
             -2.0 * x as f32
@@ -92,7 +92,7 @@ pub fn rollout(i: u32) -> Rollout {
         } else {
             Validity::Ok
         },
-        logprobs: (i % 4 != 0).then(|| (0..completion).map(|j| -(j as f32)).collect()),
+        logprobs: (!i.is_multiple_of(4)).then(|| (0..completion).map(|j| -(j as f32)).collect()),
     }
 }
 
