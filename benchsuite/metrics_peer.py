@@ -46,8 +46,11 @@ def main():
     parser.add_argument("--chunks", default="1,2,4,8,16,32,64,128")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--machine-only", action="store_true", help="only read bandwidth and matrix products")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.machine_only:
+        return peer.emit(read_bytes_per_s=read_bandwidth(options.repeats), gemm_flop_per_s=gemm_rate(options.repeats))
     torch.manual_seed(0)
     base = torch.randn(options.rows, options.vocab) * 2
     tuned = base + 0.3 * torch.randn(options.rows, options.vocab)

@@ -67,6 +67,17 @@ def ratio(theirs, ours):
     return theirs / ours if theirs and ours else None
 
 
+def big_flop(rollouts):
+    """Floating-point operations of the products with weights that a diff of the
+    big pair needs: layers at every token but the last, head at completion
+    positions, both models. Attention scores and metrics are left out."""
+    hidden, keys, inner, layers, vocabulary = 896, 128, 4864, 24, 151936
+    layer = 2 * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner)
+    tokens = sum(len(r["tokens"]) - 1 for r in rollouts)
+    positions = sum(len(r["tokens"]) - r["prompt_length"] for r in rollouts)
+    return 2 * (tokens * layers * layer + positions * 2 * hidden * vocabulary)
+
+
 class Suite:
     def __init__(self, options):
         self.options = options
@@ -111,7 +122,8 @@ class Suite:
         command = [self.python, HERE / script, *flags, "--threads", self.options.threads]
         self.record(command)
         run = self.quiet(lambda: measured(command))
-        return {**run, "facts": json.loads(run.pop("last_line"))}
+        facts = json.loads(run.pop("last_line"))
+        return {**run, "facts": facts}
 
     def forkscope(self, command, *flags, out):
         """One fresh run; `timing` of its run.json comes back with it."""
@@ -191,7 +203,14 @@ class Suite:
         if not (place / "rollouts.json").exists():
             self.script("make_big_pair.py", "--out", place)
         variants = {"plain": [], "head-on-rows": ["--mask", "off", "--head", "rows"]}
-        return self.diff(place / "base", place / "tuned", place / "rollouts.json", "1,2,4,8", variants, "big")
+        result = self.diff(place / "base", place / "tuned", place / "rollouts.json", "1,2,4,8", variants, "big")
+        gemm = median([self.peer("metrics_peer.py", "--machine-only")], "facts", "gemm_flop_per_s")
+        work = big_flop(json.loads((place / "rollouts.json").read_text())["rollouts"])
+        score = result["summary"]["forkscope"]["score_s"]
+        result["summary"]["matrix products"] = {
+            "flop": work, "torch_gemm_flop_per_s": gemm,
+            "forkscope_share_of_torch_gemm_rate": work / score / gemm if score else None}
+        return result
 
     def kernel(self):
         peers = [self.peer("metrics_peer.py", "--rows", self.options.rows) for _ in range(self.options.repeats)]
@@ -236,7 +255,7 @@ class Suite:
 def machine():
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), "unknown")
     memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) * 1024
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_bytes": memory, "kernel": platform.release(),
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_bytes": memory, "kernel": platform.release().split("-")[0],
             "system": platform.system(), "load_average": os.getloadavg()}
 
 
