@@ -243,7 +243,7 @@ mod tests {
         let other = format!("{}2{}", "(".repeat(2_000), ")".repeat(2_000));
         assert_eq!(equivalent(&deep, &other), Equivalence::Unknown);
         let sets = |x: &str| {
-            let inner = vec![format!("\\{{{}\\}}", vec![x; 10].join(",")); 10].join(",");
+            let inner = vec![format!("\\{{{}\\}}", [x; 10].join(",")); 10].join(",");
             format!("\\{{{inner}\\}}")
         };
         assert_ne!(equivalent(&sets("a+b"), &sets("b+a")), Equivalence::Same);

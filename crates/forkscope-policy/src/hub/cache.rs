@@ -70,12 +70,13 @@ impl Snapshots {
     /// Notes which commit a revision is, after all files are in place.
     pub(super) fn finish(&self, revision: &str, commit: &str) -> Result<PathBuf, PolicyError> {
         if !is_commit(revision) {
-            self.repo
-                .create_ref(commit)
-                .map_err(|source| PolicyError::Read {
-                    path: self.root.join("refs").join(revision),
-                    source,
-                })?;
+            self.repo.create_ref(commit).map_err(|error| {
+                PolicyError::bad(
+                    &self.root.join("refs").join(revision),
+                    format!("cannot be written: {error}"),
+                    "check the permissions and the space of the cache",
+                )
+            })?;
         }
         Ok(self.repo.pointer_path(commit))
     }

@@ -38,10 +38,9 @@ pub fn resolve(spec: &str) -> Result<PathBuf, PolicyError> {
 pub fn resolve_with(settings: &HubSettings, spec: &str) -> Result<PathBuf, PolicyError> {
     let id = HubId::parse(spec)?;
     let snapshots = Snapshots::new(&settings.cache, &id);
-    if let Some(whole) = snapshots.whole(&id.revision) {
-        if settings.offline || spec::is_commit(&id.revision) {
-            return Ok(whole);
-        }
+    let known = settings.offline || spec::is_commit(&id.revision);
+    if let Some(whole) = snapshots.whole(&id.revision).filter(|_| known) {
+        return Ok(whole);
     }
     if settings.offline {
         return Err(snapshots.not_cached("HF_HUB_OFFLINE is set", "unset it to download the model"));

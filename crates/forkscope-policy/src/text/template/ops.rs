@@ -277,7 +277,7 @@ fn check_growth(state: &mut State, name: &str, args: &[Value]) -> Result<(), Err
         }
         "join" => {
             let items = args.first().and_then(Value::len).unwrap_or(0) as u64;
-            let joiner = args.get(1).map_or(0, |joiner| count_bytes(joiner));
+            let joiner = args.get(1).map_or(0, count_bytes);
             charge_text(state, items.saturating_mul(joiner))
         }
         "indent" => {
