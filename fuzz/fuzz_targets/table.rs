@@ -16,9 +16,7 @@ static HONEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let Ok(Opened::Start(run)) = RunDir::open(&path, RunManifest::new("fuzz"), Mode::Fresh) else {
         panic!("a fresh run");
     };
-    let mut table = run
-        .table::<Rollout>("rollouts", 4)
-        .expect("a table");
+    let mut table = run.table::<Rollout>("rollouts", 4).expect("a table");
     for sample in 0..6 {
         let rollout = Rollout {
             problem_id: format!("test/{}", sample / 3),
