@@ -110,6 +110,32 @@ fn last_component(text: &str, is_path: bool) -> &str {
     if is_path { last.unwrap_or(text) } else { text }
 }
 
+/// Hexadecimal digits of a digest that a summary shows.
+const SHORT_DIGEST: usize = 12;
+
+/// `forkscope diff, complete · forkscope 0.1.0 · base sha256 5d41402abc4b…`.
+pub fn provenance(run: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(command) = text(run, "command") {
+        let status = text(run, "status").unwrap_or("of unknown status");
+        parts.push(format!("forkscope {command}, {status}"));
+    }
+    let texts = |key: &str| {
+        let map = run.get(key).and_then(Value::as_object);
+        map.into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .take(8)
+    };
+    parts.extend(texts("versions").map(|(name, version)| format!("{name} {version}")));
+    parts.extend(texts("digests").map(|(name, digest)| {
+        let digest = digest.trim_start_matches("sha256:");
+        let short: String = digest.chars().take(SHORT_DIGEST).collect();
+        format!("{name} sha256 {short}…")
+    }));
+    parts.join(" · ")
+}
+
 /// A text field at the top of `run.json`.
 pub fn text<'a>(run: &'a Value, key: &str) -> Option<&'a str> {
     run.get(key).and_then(Value::as_str)
@@ -140,6 +166,15 @@ mod tests {
             ]
         );
         assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn provenance_is_one_line() {
+        let run = json!({"command": "diff", "status": "complete", "versions": {"forkscope": "0.1.0"},
+            "digests": {"base": "5d41402abc4b2a76b971"}});
+        let line = "forkscope diff, complete · forkscope 0.1.0 · base sha256 5d41402abc4b…";
+        assert_eq!(provenance(&run), line);
+        assert_eq!(provenance(&json!(null)), "");
     }
 
     #[test]

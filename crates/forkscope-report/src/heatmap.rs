@@ -318,3 +318,84 @@ fn class_code(class: ShiftClass) -> u32 {
         ShiftClass::Shifted => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forkscope_records::types::Validity;
+
+    fn decoded(column: &Column) -> Vec<u8> {
+        STANDARD.decode(&column.data).unwrap()
+    }
+
+    #[test]
+    fn integers_take_the_narrowest_type() {
+        for (values, kind, bytes) in [
+            (&[][..], "u8", vec![]),
+            (&[0, 255], "u8", vec![0, 255]),
+            (&[1, 256], "u16", vec![1, 0, 0, 1]),
+            (&[65_536], "u32", vec![0, 0, 1, 0]),
+        ] {
+            let column = Column::ints(values);
+            assert_eq!((column.kind, decoded(&column)), (kind, bytes));
+        }
+    }
+
+    #[test]
+    fn a_token_list_names_the_argmax_and_pads_with_nothing() {
+        let mut tokens = Dictionary::default();
+        let full = TopK {
+            ids: vec![9, 8],
+            logprobs: vec![-0.5, -1.0],
+        };
+        let none = TopK::default();
+        let (ids, lps) = topk([(&full, 9), (&none, 7)].into_iter(), 2, &mut tokens);
+        assert_eq!(decoded(&ids), [1, 2, 3, 0]);
+        assert_eq!(tokens.ids, [9, 8, 7]);
+        let last = decoded(&lps).split_off(12);
+        assert!(f32::from_le_bytes(last.try_into().unwrap()).is_nan());
+    }
+
+    #[test]
+    fn prompts_are_kept_once() {
+        let mut prompts = Prompts::default();
+        assert_eq!(
+            [
+                prompts.of(vec![1]),
+                prompts.of(vec![2]),
+                prompts.of(vec![1])
+            ],
+            [0, 1, 0]
+        );
+        assert_eq!(prompts.columns.len(), 2);
+    }
+
+    #[test]
+    fn unknown_tokens_show_their_id() {
+        let pieces = BTreeMap::from([(5, "a\n".to_owned())]);
+        let (vocab, breaks) = vocabulary(&[5, 6], &pieces);
+        assert_eq!(
+            (vocab, breaks),
+            (vec![String::new(), "a⏎".into(), "⟨6⟩".into()], vec![1])
+        );
+    }
+
+    /// The page's script names validities by their place in this order.
+    #[test]
+    fn validities_keep_their_order() {
+        let script = include_str!("assets/data.js");
+        let order = [
+            Validity::Ok,
+            Validity::Truncated,
+            Validity::Empty,
+            Validity::ContextExceeded,
+            Validity::TokenizerMismatch,
+            Validity::NonFinite,
+        ];
+        for (place, validity) in (0..).zip(order) {
+            assert_eq!(validity as u32, place);
+        }
+        let names = "[\"ok\", \"truncated\", \"empty\", \"context exceeded\", \"tokenizer mismatch\", \"non-finite\"]";
+        assert!(script.contains(names));
+    }
+}

@@ -128,10 +128,17 @@ pub(crate) fn heading(data: &ReportData) -> String {
 fn summary_html(data: &ReportData) -> String {
     let Summary {
         lead,
+        provenance,
         sentences,
         caveats,
     } = summary::summarise(data);
     let mut out = format!("<p class=\"lead\">{}</p>\n", html_foreign_long(&lead));
+    if !provenance.is_empty() {
+        out += &format!(
+            "<p class=\"note\">{} · <a href=\"#settings\">all settings</a></p>\n",
+            html_foreign_long(&provenance)
+        );
+    }
     let headlines: String = HEADLINES
         .iter()
         .filter_map(|(id, name)| {

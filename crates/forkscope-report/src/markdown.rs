@@ -18,6 +18,9 @@ pub fn render_markdown(data: &ReportData) -> Result<String, ReportError> {
         markdown_prose(&html::heading(data)),
         markdown_prose(&summary.lead)
     );
+    if !summary.provenance.is_empty() {
+        let _ = writeln!(out, "{}\n", markdown_prose(&summary.provenance));
+    }
     for sentence in &summary.sentences {
         let _ = writeln!(out, "{}\n", markdown_prose(sentence));
     }

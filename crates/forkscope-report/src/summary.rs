@@ -13,6 +13,9 @@ use crate::{facts, number};
 pub struct Summary {
     /// What was compared with what, over how much.
     pub lead: String,
+    /// Command, status, versions and digests in one line; all settings stand
+    /// at the end of a report.
+    pub provenance: String,
     /// What was found.
     pub sentences: Vec<String>,
     /// What the findings do not show, and what was left out.
@@ -32,6 +35,7 @@ pub fn summarise(data: &ReportData) -> Summary {
     ];
     Summary {
         lead: lead(data),
+        provenance: facts::provenance(&data.run),
         sentences: sentences.into_iter().flatten().collect(),
         caveats: caveats(data),
     }
@@ -126,7 +130,7 @@ fn promoted(f: &Findings) -> Option<String> {
     });
     let rank = defined(f, "mean_base_rank").map(|r| {
         format!(
-            "the token it prefers has mean rank {} under the base",
+            "the token that the tuned policy prefers has mean rank {} under the base",
             quoted(r)
         )
     });
@@ -177,26 +181,28 @@ fn gate(f: &Findings) -> Option<String> {
 }
 
 fn answers(f: &Findings) -> Option<String> {
-    let tokens = sides(f, "answer.tokens", "take");
-    let mut correct = sides(f, "answer.accuracy", "are right in");
-    if let (Some(text), Some(p)) = (&mut correct, defined(f, "answer.accuracy.p_value")) {
-        *text += &format!(" (paired sign-flip test over problems: p = {})", short(p));
-    }
-    let parts: Vec<_> = [tokens, correct].into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| format!("Answers of {}.", parts.join("; answers of ")))
-}
-
-/// `the base take 71 tokens and those of the tuned policy 65 tokens`.
-fn sides(f: &Findings, family: &str, verb: &str) -> Option<String> {
-    let side = |name: &str| defined(f, &format!("{family}.{name}")).map(quoted);
-    match (side("base"), side("tuned")) {
+    let side = |id: &str| defined(f, id).map(quoted);
+    let tokens = match (side("answer.tokens.base"), side("answer.tokens.tuned")) {
         (Some(base), Some(tuned)) => Some(format!(
-            "the base {verb} {base}, those of the tuned policy {tuned}"
+            "Answers of the base take {base}, those of the tuned policy {tuned}."
         )),
-        (Some(base), None) => Some(format!("the base {verb} {base}")),
-        (None, Some(tuned)) => Some(format!("the tuned policy {verb} {tuned}")),
+        (Some(base), None) => Some(format!("Answers of the base take {base}.")),
+        (None, Some(tuned)) => Some(format!("Answers of the tuned policy take {tuned}.")),
         (None, None) => None,
-    }
+    };
+    let test = defined(f, "answer.accuracy.p_value").map_or_else(String::new, |p| {
+        format!(" (paired sign-flip test over problems: p = {})", short(p))
+    });
+    let right = match (side("answer.accuracy.base"), side("answer.accuracy.tuned")) {
+        (Some(base), Some(tuned)) => Some(format!(
+            "Of the base's answers {base} are right, of the tuned policy's {tuned}{test}."
+        )),
+        (Some(base), None) => Some(format!("Of the base's answers {base} are right.")),
+        (None, Some(tuned)) => Some(format!("Of the tuned policy's answers {tuned} are right.")),
+        (None, None) => None,
+    };
+    let parts: Vec<_> = [tokens, right].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// Says how many of a kind enter the numbers, if not all do.

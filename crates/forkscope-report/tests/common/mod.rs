@@ -199,9 +199,10 @@ fn run_json() -> serde_json::Value {
     json!({
         "schema": "forkscope/run/1", "command": "diff", "status": "complete",
         "versions": {"forkscope": "0.1.0"},
-        "models": {
-            "base": {"path": "models/base", "sha256": "5d41402abc4b2a76b9719d911017c592ae8f1c1f2e3d4c5b6a79880706050403"},
-            "tuned": {"path": "models/reasoner/", "sha256": "7d793037a0760186574b0282f2f435e7aa00bb11cc22dd33ee44ff5566778899"}
+        "models": {"base": {"path": "models/base"}, "tuned": {"path": "models/reasoner/"}},
+        "digests": {
+            "base": "5d41402abc4b2a76b9719d911017c592ae8f1c1f2e3d4c5b6a79880706050403",
+            "tuned": "7d793037a0760186574b0282f2f435e7aa00bb11cc22dd33ee44ff5566778899"
         },
         "settings": {"seed": 42, "record_topk": 5, "note": HOSTILE[0]},
         "timing": {"seconds": 12.5}
