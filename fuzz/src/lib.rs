@@ -32,10 +32,15 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// Writes `files` below this process's folder, under `name`, and returns it.
+/// The honest parts above are written once.
 pub fn folder(name: &str, files: &[(&str, &[u8])]) -> PathBuf {
     let folder = FOLDER.join(name);
     std::fs::create_dir_all(&folder).expect("a folder");
+    let honest = [CONFIG, WEIGHTS, ADAPTER_CONFIG, ADAPTER_WEIGHTS];
     for (file, bytes) in files {
+        if folder.join(file).exists() && honest.iter().any(|h| std::ptr::eq(*h, *bytes)) {
+            continue;
+        }
         // Renamed into place: a file that is still mapped is never truncated.
         let part = folder.join("part");
         std::fs::write(&part, bytes).expect("a file");
