@@ -7,22 +7,22 @@ use std::sync::{LazyLock, Once};
 use forkscope_policy::{Policy, PromptGroup};
 
 /// A tiny Llama model's config.
-pub const CONFIG: &[u8] =
+pub static CONFIG: &[u8] =
     include_bytes!("../../crates/forkscope-policy/tests/fixtures/models/llama-tied/config.json");
 /// Its weights.
-pub const WEIGHTS: &[u8] = include_bytes!(
+pub static WEIGHTS: &[u8] = include_bytes!(
     "../../crates/forkscope-policy/tests/fixtures/models/llama-tied/model.safetensors"
 );
 /// The config of an adapter on it.
-pub const ADAPTER_CONFIG: &[u8] = include_bytes!(
+pub static ADAPTER_CONFIG: &[u8] = include_bytes!(
     "../../crates/forkscope-policy/tests/fixtures/adapters/on-tied/adapter_config.json"
 );
 /// That adapter's weights.
-pub const ADAPTER_WEIGHTS: &[u8] = include_bytes!(
+pub static ADAPTER_WEIGHTS: &[u8] = include_bytes!(
     "../../crates/forkscope-policy/tests/fixtures/adapters/on-tied/adapter_model.safetensors"
 );
 /// A small tokenizer.
-pub const TOKENIZER: &[u8] =
+pub static TOKENIZER: &[u8] =
     include_bytes!("../../crates/forkscope/assets/organism/base/tokenizer.json");
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
