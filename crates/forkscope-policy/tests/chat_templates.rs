@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use forkscope_policy::PolicyError;
 use forkscope_policy::text::{ChatTemplate, Message, TemplateInputs};
+use proptest::prelude::*;
 
 #[derive(serde::Deserialize)]
 struct Golden {
@@ -178,4 +179,162 @@ fn the_hash_is_of_the_source() {
         template.hash(),
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
+}
+
+/// What templates are made of, to be put together in any order.
+const PARTS: &[&str] = &[
+    "{% set ns = namespace(a=1, l=[]) %}",
+    "{% set ns.a = ",
+    "ns.a",
+    " + ",
+    " * ",
+    " ~ ",
+    " - ",
+    " in ",
+    " == ",
+    " < ",
+    " %}",
+    "{{ ",
+    " }}",
+    "{% for m in messages %}",
+    "{% endfor %}",
+    "{% if ",
+    "{% else %}",
+    "{% elif ",
+    "{% endif %}",
+    "{% macro f(x, y=2) %}",
+    "{% endmacro %}",
+    "f(1)",
+    "{% set x %}",
+    "{% endset %}",
+    "x",
+    "messages",
+    "messages[0]",
+    ".content",
+    "['role']",
+    "[1:]",
+    "[::-1]",
+    "|length",
+    "|tojson",
+    "|tojson(indent=2)",
+    "|join(', ')",
+    "|list",
+    "|sort",
+    "|items",
+    "|first",
+    "|replace('a', x)",
+    ".split('e')",
+    ".strip()",
+    ".items()",
+    ".format(1)",
+    "'ab'",
+    "7",
+    "1.5",
+    "none",
+    "true",
+    "[1, x]",
+    "{'a': x}",
+    "(1, 2)",
+    "range(3)",
+    "loop.index0",
+    "loop.last",
+    " is string",
+    " is not defined",
+    "not ",
+    " and ",
+    " if x else 2",
+    "{%- break -%}",
+    "{% continue %}",
+    "{# c #}",
+    "\n  ",
+    "text",
+    "{% generation %}",
+    "{% endgeneration %}",
+    "raise_exception('e')",
+    "strftime_now('%Y')",
+    "-",
+    "%}",
+    "{%",
+    "}}",
+    "{{",
+    "\"",
+    "{% for a, b in x.items() recursive %}",
+    "loop(x)",
+    "|groupby('role')",
+    "|map(attribute='role')",
+    "{% call f(1) %}",
+    "{% endcall %}",
+    "{% filter upper %}",
+    "{% endfilter %}",
+    "{% with y = x %}",
+    "{% endwith %}",
+    "|batch(2)",
+    "|selectattr('role', 'eq', 'user')",
+    "|sum",
+    "|unique",
+    "**",
+    "//",
+    "%",
+];
+
+/// Whole statements and expressions, so that many combinations compile.
+const WHOLE: &[&str] = &[
+    "{{ messages }}",
+    "{{ messages|tojson }}",
+    "{% set x = messages[0] %}",
+    "{{ x }}",
+    "{{ x.content[1:] }}",
+    "{% for k in x %}{{ loop.index }}{% if loop.first %}{% continue %}{% endif %}{{ k }}{% endfor %}",
+    "{% set ns = namespace(a='b', c=[1]) %}",
+    "{% set ns.a = ns.a ~ 'c' %}",
+    "{% set ns.c = ns.c + [ns.a] %}",
+    "{{ ns.c|join('-') }}",
+    "{% set ns.d = ns %}",
+    "{{ ns }}",
+    "{% macro f(a, b=1) %}{{ a }}{{ b }}{% endmacro %}",
+    "{{ f(1) }}",
+    "{{ f(x, b=ns) }}",
+    "{% set y %}{{ x }}{% endset %}",
+    "{{ y|upper }}",
+    "{{ y.split('o')[-1] }}",
+    "{% if y is string and 'e' in y %}{{ y * 2 }}{% else %}{{ y }}{% endif %}",
+    "{{ [x, y, ns]|length }}",
+    "{% for m in messages if m.role == 'user' %}{{ m.content }}{% else %}none{% endfor %}",
+    "{% set x = {'k': [1, 2.5, none], 'l': (1, true)} %}",
+    "{{ x|dictsort }}",
+    "{{ x.k|sort }}",
+    "{{ x.k|sum }}",
+    "{% for a, b in x.items() %}{{ a }}={{ b }}{% endfor %}",
+    "{{ range(5)|list|batch(2)|list }}",
+    "{% call(z) f(1) %}{{ z }}{% endcall %}",
+    "{% filter upper %}a{{ y }}{% endfilter %}",
+    "{{ 7 // 2 ** 2 % 3 }}",
+    "{% with q = x %}{{ q }}{% endwith %}",
+    "{{ ns == ns }}",
+    "{{ [ns]|unique|list }}",
+    "{% generation %}g{% endgeneration %}",
+    "{% for m in [[1, [2]], [3]] recursive %}{% if m is iterable %}{{ loop(m) }}{% else %}{{ m }}{% endif %}{% endfor %}",
+    "{{ '%s|%5d'|format('a', 3) }}",
+    "{{ '{0}{1}'.format('a', x) }}",
+    "{{ strftime_now('%d %B %Y') }}",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Rendered or refused, never more: the engine does not fail, nor take long.
+    #[test]
+    fn any_template_is_rendered_or_refused(
+        parts in prop::collection::vec(prop::sample::select(PARTS), 0..24),
+        whole in prop::collection::vec(prop::sample::select(WHOLE), 0..12),
+    ) {
+        for source in [parts.concat(), whole.concat()] {
+            let start = Instant::now();
+            if let Err(error) = render(&source) {
+                let said = error.to_string();
+                prop_assert!(!said.contains("made the template engine fail"), "{source}: {said}");
+            }
+            prop_assert!(start.elapsed() < Duration::from_secs(5), "{source}");
+        }
+    }
 }

@@ -197,18 +197,26 @@ fn templates_are_found_where_models_keep_them() {
         rendered(&[("tokenizer_config.json", r#"{"chat_template": null}"#)]),
         "x"
     );
-    for bad in [
-        "7",
-        "[]",
-        r#"[{"name": "default", "template": 7}]"#,
-        r#""{{""#,
-    ] {
+    for bad in ["7", "[]", r#"[{"name": "default", "template": 7}]"#] {
         let text = format!("{{\"chat_template\": {bad}}}");
         let error = open(&files(&[("tokenizer_config.json", &text)]))
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("m/tokenizer_config.json: "), "{error}");
     }
+}
+
+#[test]
+fn a_model_can_be_used_without_its_broken_template() {
+    let side = open(&files(&[("chat_template.jinja", "{% if %}")])).unwrap();
+    let inputs = TemplateInputs::default();
+    let error = side
+        .render(&PromptStyle::Auto, Prompt::Text("a"), &inputs)
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("m/chat_template.jinja: "), "{error}");
+    assert!(error.contains("--prompt-style raw"), "{error}");
+    assert_eq!(render(&side, "raw", "a").text, "a");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Default for TemplateInputs {
     }
 }
 
-/// A chat template that has been read and compiles.
+/// A chat template.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     source: String,
@@ -92,21 +92,27 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Takes a template's source. `path` is what messages call it;
+    /// Takes a template's source and compiles it. `path` is what messages call it;
     /// `special_tokens` become its variables (`bos_token`, `eos_token`, ...).
     pub fn new(
         source: &str,
         path: &Path,
         special_tokens: BTreeMap<String, String>,
     ) -> Result<Self, PolicyError> {
-        let template = Self {
-            source: source.to_owned(),
-            path: path.to_owned(),
-            special_tokens,
-        };
+        let template = Self::unchecked(source, path, special_tokens);
         let checked = template.apart(|source| compile::compile(&source).map(|_| String::new()))?;
         checked.map_err(|error| template.bad(&error))?;
         Ok(template)
+    }
+
+    /// Takes a source as it is: a template that does not compile fails when it
+    /// is rendered, and a model can be used without its template.
+    fn unchecked(source: &str, path: &Path, special_tokens: BTreeMap<String, String>) -> Self {
+        Self {
+            source: source.to_owned(),
+            path: path.to_owned(),
+            special_tokens,
+        }
     }
 
     /// sha256 (hex) of the source.

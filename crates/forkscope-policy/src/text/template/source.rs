@@ -23,18 +23,18 @@ pub struct TemplateFiles<'a> {
 impl TemplateFiles<'_> {
     /// The default template: of `chat_template.jinja`, else of
     /// `chat_template.json`, else of `tokenizer_config.json`. `None` if the
-    /// model has none.
+    /// model has none. What it says is looked at when it is rendered.
     pub fn template(&self) -> Result<Option<ChatTemplate>, PolicyError> {
         let tokens = match self.tokenizer_config {
             Some((_, config)) => special_token_variables(config),
             None => BTreeMap::new(),
         };
         if let Some((path, source)) = self.jinja {
-            return ChatTemplate::new(source, path, tokens).map(Some);
+            return Ok(Some(ChatTemplate::unchecked(source, path, tokens)));
         }
         for (path, file) in [self.json, self.tokenizer_config].into_iter().flatten() {
             if let Some(source) = default_template(path, file)? {
-                return ChatTemplate::new(source, path, tokens).map(Some);
+                return Ok(Some(ChatTemplate::unchecked(source, path, tokens)));
             }
         }
         Ok(None)
