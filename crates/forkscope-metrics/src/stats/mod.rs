@@ -22,11 +22,13 @@
 mod bootstrap;
 mod concentration;
 mod fdr;
+mod labelled;
 mod paired;
 mod proportion;
 mod quantile;
 mod ranking;
 mod resample;
+mod simd;
 mod weighted;
 
 pub use bootstrap::{Bootstrap, BootstrapSettings, cluster_bootstrap, percentile_interval};
@@ -34,12 +36,13 @@ pub use concentration::{
     empirical_bernstein, gini, lorenz_curve, predictable_bernstein, top_share,
 };
 pub use fdr::{Discoveries, benjamini_hochberg};
+pub use labelled::RankedLabels;
 pub use paired::{Alternative, SignFlip, SignFlipSettings, mcnemar_exact, sign_flip_test};
 pub use proportion::{clopper_pearson, wilson};
 pub use quantile::{quantile, quantile_of_sorted, weighted_quantile};
 pub use ranking::{auroc, average_precision};
 pub use resample::{LANES, Lanes, Replicated, Resampler};
-pub use weighted::{Descending, RankedLabels};
+pub use weighted::Descending;
 
 /// An interval with its confidence level.
 #[derive(Debug, Clone, Copy, PartialEq)]

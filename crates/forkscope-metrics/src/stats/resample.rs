@@ -12,8 +12,9 @@ use rayon::prelude::*;
 use super::bootstrap::{bootstrap_key, draw_clusters};
 use super::{Bootstrap, BootstrapSettings, StatsError, open_unit, percentile_interval};
 
-/// Replicates per block: one cache line of f64.
-pub const LANES: usize = 8;
+/// Replicates per block: two AVX-512 registers of f64, so that one addition
+/// need not wait for the one before.
+pub const LANES: usize = 16;
 
 /// One number per replicate of a block.
 pub type Lanes = [f64; LANES];

@@ -7,6 +7,7 @@
 //! [`super`] gives for the units written out.
 
 use super::quantile::{between, place};
+use super::simd::widest;
 use super::{LANES, Lanes, StatsError, finite};
 
 /// Rows between two stored running totals: a look-up is a binary search over
@@ -21,6 +22,7 @@ pub struct Descending {
 }
 
 /// Running totals at the end of each block of rows, per lane.
+#[derive(Clone, PartialEq)]
 struct Totals {
     counts: Vec<Lanes>,
     sums: Vec<Lanes>,
@@ -126,40 +128,23 @@ impl Descending {
 
     /// Running counts only.
     fn count(&self, weights: &[Lanes]) -> Totals {
-        let mut count = [0.0; LANES];
-        let counts = self.clusters.chunks(BLOCK).map(|rows| {
-            for &cluster in rows {
-                add(&mut count, &weights[cluster as usize]);
-            }
-            count
-        });
+        let mut counts = vec![[0.0; LANES]; self.clusters.len().div_ceil(BLOCK)];
+        running_counts(weights, &self.clusters, &mut counts);
         Totals {
-            counts: counts.collect(),
+            counts,
             sums: Vec::new(),
         }
     }
 
     /// Running counts and sums, and twice the area under the concentration curve.
     fn accumulate(&self, weights: &[Lanes]) -> (Totals, Lanes) {
-        let (mut count, mut sum, mut area) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         let blocks = self.values.len().div_ceil(BLOCK);
         let mut totals = Totals {
-            counts: Vec::with_capacity(blocks),
-            sums: Vec::with_capacity(blocks),
+            counts: vec![[0.0; LANES]; blocks],
+            sums: vec![[0.0; LANES]; blocks],
         };
-        for (values, clusters) in self.values.chunks(BLOCK).zip(self.clusters.chunks(BLOCK)) {
-            for (value, &cluster) in values.iter().zip(clusters) {
-                let weight = &weights[cluster as usize];
-                add(&mut count, weight);
-                for lane in 0..LANES {
-                    let before = sum[lane];
-                    sum[lane] += weight[lane] * value;
-                    area[lane] += weight[lane] * (before + sum[lane]);
-                }
-            }
-            totals.counts.push(count);
-            totals.sums.push(sum);
-        }
+        let units = (self.values.as_slice(), self.clusters.as_slice());
+        let area = running_sums(weights, units, &mut totals);
         (totals, area)
     }
 
@@ -193,128 +178,62 @@ impl Descending {
     }
 }
 
-/// Units in descending order of a score, for ranking statistics of resamples.
-#[derive(Debug, Clone)]
-pub struct RankedLabels {
-    units: Vec<Unit>,
-    n_clusters: usize,
+widest! {
+    /// Writes the running count at the end of each block.
+    fn running_counts(
+        weights: &[Lanes],
+        clusters: &[u32],
+        counts: &mut [Lanes],
+    ) -> () = running_counts_body;
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Unit {
-    cluster: u32,
-    role: Role,
-    /// Whether the tie group ends here.
-    closes: bool,
+widest! {
+    /// Writes the running counts and sums; returns the area.
+    fn running_sums(
+        weights: &[Lanes],
+        units: (&[f64], &[u32]),
+        totals: &mut Totals,
+    ) -> Lanes = running_sums_body;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Role {
-    Positive,
-    /// Shares its score with a positive.
-    TiedNegative,
-    /// Shares its score with negatives only: ties do not matter.
-    Negative,
-}
-
-/// State of the pass over ranked units.
-#[derive(Default)]
-struct Ranking {
-    hits: Lanes,
-    negatives: Lanes,
-    group_hits: Lanes,
-    group_negatives: Lanes,
-    twice_u: Lanes,
-    precision: Lanes,
-}
-
-impl RankedLabels {
-    /// Sorts the units by score.
-    ///
-    /// # Errors
-    /// Different lengths or a score that is not finite.
-    pub fn new(scores: &[f64], positive: &[bool], clusters: &[u32]) -> Result<Self, StatsError> {
-        for (what, found) in [("labels", positive.len()), ("clusters", clusters.len())] {
-            if found != scores.len() {
-                return Err(StatsError::Length {
-                    what,
-                    found,
-                    expected: scores.len(),
-                });
-            }
+#[inline(always)]
+fn running_counts_body(weights: &[Lanes], clusters: &[u32], counts: &mut [Lanes]) {
+    let mut count = [0.0; LANES];
+    for (rows, slot) in clusters.chunks(BLOCK).zip(counts) {
+        for &cluster in rows {
+            add(&mut count, &weights[cluster as usize]);
         }
-        finite("scores", scores, 0)?;
-        indexable(scores)?;
-        let order = descending_order(scores);
-        let mut units = Vec::with_capacity(order.len());
-        for tied in order.chunk_by(|&a, &b| scores[a as usize] == scores[b as usize]) {
-            let any = tied.iter().any(|&i| positive[i as usize]);
-            units.extend(tied.iter().enumerate().map(|(i, &unit)| Unit {
-                cluster: clusters[unit as usize],
-                role: match (positive[unit as usize], any) {
-                    (true, _) => Role::Positive,
-                    (false, true) => Role::TiedNegative,
-                    (false, false) => Role::Negative,
-                },
-                closes: i + 1 == tied.len(),
-            }));
-        }
-        let n_clusters = clusters.iter().max().map_or(0, |&c| c as usize + 1);
-        Ok(Self { units, n_clusters })
-    }
-
-    /// Writes AUROC, then average precision, of the resample: see
-    /// [`super::auroc`] and [`super::average_precision`]. NaN where undefined.
-    pub fn auroc_and_precision(&self, weights: &[Lanes], out: &mut [Lanes]) {
-        let weights = &weights[..self.n_clusters];
-        let mut all_negatives = [0.0; LANES];
-        for unit in self.units.iter().filter(|u| u.role != Role::Positive) {
-            add(&mut all_negatives, &weights[unit.cluster as usize]);
-        }
-        let mut state = Ranking::default();
-        for unit in &self.units {
-            let weight = &weights[unit.cluster as usize];
-            match unit.role {
-                Role::Negative => {
-                    add(&mut state.negatives, weight);
-                    continue;
-                }
-                Role::Positive => add(&mut state.group_hits, weight),
-                Role::TiedNegative => add(&mut state.group_negatives, weight),
-            }
-            if unit.closes {
-                state.close_group(&all_negatives);
-            }
-        }
-        for (lane, negatives) in all_negatives.into_iter().enumerate() {
-            let hits = state.hits[lane];
-            // 0/0 where a class is missing: NaN, undefined.
-            out[0][lane] = state.twice_u[lane] / (2.0 * hits * negatives);
-            out[1][lane] = state.precision[lane] / hits;
-        }
+        *slot = count;
     }
 }
 
-impl Ranking {
-    fn close_group(&mut self, all_negatives: &Lanes) {
-        for (lane, all) in all_negatives.iter().enumerate() {
-            let (hits, negatives) = (self.group_hits[lane], self.group_negatives[lane]);
-            self.hits[lane] += hits;
-            self.negatives[lane] += negatives;
-            let below = all - self.negatives[lane];
-            self.twice_u[lane] += hits * (2.0 * below + negatives);
-            if hits > 0.0 {
-                let taken = self.hits[lane] + self.negatives[lane];
-                self.precision[lane] += hits * (self.hits[lane] / taken);
+#[inline(always)]
+fn running_sums_body(
+    weights: &[Lanes],
+    (values, clusters): (&[f64], &[u32]),
+    totals: &mut Totals,
+) -> Lanes {
+    let (mut count, mut sum, mut area) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let rows = values.chunks(BLOCK).zip(clusters.chunks(BLOCK));
+    let slots = totals.counts.iter_mut().zip(&mut totals.sums);
+    for ((values, clusters), (counts, sums)) in rows.zip(slots) {
+        for (value, &cluster) in values.iter().zip(clusters) {
+            let weight = &weights[cluster as usize];
+            add(&mut count, weight);
+            for lane in 0..LANES {
+                let before = sum[lane];
+                sum[lane] += weight[lane] * value;
+                area[lane] += weight[lane] * (before + sum[lane]);
             }
         }
-        self.group_hits = [0.0; LANES];
-        self.group_negatives = [0.0; LANES];
+        *counts = count;
+        *sums = sum;
     }
+    area
 }
 
 /// Positions are kept as u32.
-fn indexable(values: &[f64]) -> Result<(), StatsError> {
+pub(super) fn indexable(values: &[f64]) -> Result<(), StatsError> {
     if u32::try_from(values.len()).is_ok() {
         return Ok(());
     }
@@ -326,7 +245,7 @@ fn indexable(values: &[f64]) -> Result<(), StatsError> {
 }
 
 /// Indices in descending order of value, equal values in input order.
-fn descending_order(values: &[f64]) -> Vec<u32> {
+pub(super) fn descending_order(values: &[f64]) -> Vec<u32> {
     let mut keyed: Vec<(u64, u32)> = values
         .iter()
         .zip(0u32..)
@@ -346,7 +265,8 @@ fn descending_key(value: f64) -> u64 {
     }
 }
 
-fn add(total: &mut Lanes, term: &Lanes) {
+#[inline(always)]
+pub(super) fn add(total: &mut Lanes, term: &Lanes) {
     for lane in 0..LANES {
         total[lane] += term[lane];
     }
@@ -354,4 +274,30 @@ fn add(total: &mut Lanes, term: &Lanes) {
 
 fn last(running: &[Lanes]) -> Lanes {
     running.last().copied().unwrap_or([0.0; LANES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instruction_set_does_not_change_a_bit() {
+        let key = crate::rng::Key::new(4, "", 0, "test");
+        let values: Vec<f64> = (0..500).map(|i| key.uniform(i)).collect();
+        let clusters: Vec<u32> = (0..500).map(|i| i % 7).collect();
+        let weights: Vec<Lanes> = (0..7u64)
+            .map(|c| std::array::from_fn(|lane| (c * 5 + lane as u64) as f64 % 4.0))
+            .collect();
+        let mut wide = Totals {
+            counts: vec![[0.0; LANES]; 8],
+            sums: vec![[0.0; LANES]; 8],
+        };
+        let mut plain = wide.clone();
+        let area = running_sums(&weights, (&values, &clusters), &mut wide);
+        let same = running_sums_body(&weights, (&values, &clusters), &mut plain);
+        assert!(area == same && wide == plain && area[0] > 0.0);
+        let mut counts = vec![[0.0; LANES]; 8];
+        running_counts(&weights, &clusters, &mut counts);
+        assert!(counts == plain.counts);
+    }
 }
