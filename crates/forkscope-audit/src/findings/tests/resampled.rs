@@ -9,6 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Value by id.
+type Values = HashMap<String, Option<f64>>;
+
 /// Rollouts and rows with every problem as often as it was drawn; copies are
 /// further samples of the problem.
 fn written_out(
@@ -41,7 +44,7 @@ fn plain(
     tuned: &[Rollout],
     counts: &[u32],
     tokens: &[(String, u32, f64)],
-) -> HashMap<String, Option<f64>> {
+) -> Values {
     let (rollouts, rows) = written_out(base.0, base.1, counts);
     let (tuned, _) = written_out(tuned, &[], counts);
     let input = FindingInput {
@@ -53,7 +56,7 @@ fn plain(
         ..FindingSettings::default()
     };
     let found = findings(&input, &settings).unwrap();
-    let mut values: HashMap<String, Option<f64>> = found
+    let mut values: Values = found
         .findings
         .into_iter()
         .map(|f| (f.id, f.value))
@@ -107,7 +110,7 @@ fn every_interval_is_that_of_a_plain_bootstrap() {
             })
             .collect();
         assert!(tokens.len() >= 2);
-        let cache: Mutex<HashMap<Vec<u32>, HashMap<String, Option<f64>>>> = Mutex::default();
+        let cache: Mutex<HashMap<Vec<u32>, Values>> = Mutex::default();
         let bootstrap = BootstrapSettings {
             seed,
             replicates: 30,
