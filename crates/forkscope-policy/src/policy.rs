@@ -205,6 +205,11 @@ impl Policy {
         self.config().attention_flops()
     }
 
+    /// Bytes of the weight files.
+    pub fn weight_bytes(&self) -> usize {
+        self.model.weight_bytes()
+    }
+
     /// Gives the mapped weights of a large model back to the system until they
     /// are used again, so that a pair needs the memory of one.
     pub fn release(&self) {

@@ -115,7 +115,7 @@ fn sample(
         n: 5,
         max_tokens: 24,
         seed: 7,
-        width: Some(width),
+        skip: 0, width: Some(width),
     };
     let mut out = Vec::new();
     let pool = rayon::ThreadPoolBuilder::new()

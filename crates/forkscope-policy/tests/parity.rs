@@ -137,6 +137,7 @@ fn greedy_continuations_are_equal() {
             n: 1,
             max_tokens: expected.len(),
             seed: 0,
+            skip: 0,
             width: None,
         };
         let mut got = Vec::new();

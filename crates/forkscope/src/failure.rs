@@ -46,6 +46,13 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The failure of a run that somebody interrupted.
+    pub fn interrupted() -> Self {
+        Self::Incomplete(
+            "interrupted; the same command with --resume goes on where this one stopped".to_owned(),
+        )
+    }
+
     /// The failure for an error of `write` on stdout.
     pub fn from_stdout(error: &io::Error) -> Self {
         match error.kind() {
@@ -107,7 +114,22 @@ macro_rules! failures_of {
     )*};
 }
 
-failures_of!();
+failures_of!(
+    forkscope_audit::AuditError,
+    forkscope_policy::PolicyError,
+    forkscope_records::RecordsError,
+);
+
+impl From<forkscope_report::ReportError> for Failure {
+    fn from(error: forkscope_report::ReportError) -> Self {
+        use forkscope_report::ReportError;
+        match error {
+            ReportError::Records(records) => records.into(),
+            ReportError::Encode { .. } => Self::Internal(error.to_string()),
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
 
 /// Ends the process: the sentence on stderr, the code to the shell.
 pub fn finish(outcome: Outcome) -> ExitCode {
@@ -156,6 +178,7 @@ mod tests {
     fn a_panic_is_named_as_our_fault() {
         keep_panics_for_the_report();
         let payload = std::panic::catch_unwind(|| panic!("row {} is gone", 3)).unwrap_err();
+        drop(std::panic::take_hook());
         let failure = Failure::from_panic(payload.as_ref());
         assert_eq!(failure.exit_code(), 1);
         let said = failure.to_string();

@@ -6,9 +6,11 @@
 
 mod cli;
 mod commands;
+mod embedded;
 mod failure;
 mod interrupt;
 mod terminal;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -88,6 +88,11 @@ impl Model {
         self.weights.parameters()
     }
 
+    /// Bytes of the tensors in the weight files.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
     /// Gives the mapped pages back to the system; they are read again when the
     /// model is next used.
     pub fn release(&self) {

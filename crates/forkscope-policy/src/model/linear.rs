@@ -39,14 +39,6 @@ impl Linear {
         }
     }
 
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    pub(crate) fn weight(&self) -> &Tensor {
-        &self.weight
-    }
-
     /// out (rows x outputs) = x (rows x inputs) through the map; with `add`
     /// the result is added to what `out` holds.
     pub(crate) fn apply(

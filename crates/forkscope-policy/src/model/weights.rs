@@ -30,13 +30,8 @@ impl Tensor {
     }
 
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether there is no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn bytes(&self) -> &[u8] {
@@ -149,14 +144,14 @@ impl Weights {
         &self.file_names
     }
 
-    /// Whether a tensor of that name exists.
-    pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
-    }
-
     /// Number of scalar parameters in the files.
     pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|(t, _)| t.len()).sum()
+        self.tensors.values().map(|(t, _)| t.elements()).sum()
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.tensors.values().map(|(t, _)| t.range.len()).sum()
     }
 
     /// The tensor of that name, which must have that shape.

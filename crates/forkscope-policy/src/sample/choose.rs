@@ -79,7 +79,7 @@ impl Chooser {
         let token = if sampling.temperature == 0.0 {
             logits.iter().position(|z| *z == norm.max).unwrap_or(0) as u32
         } else {
-            probabilities(logits, &norm, 1.0 / sampling.temperature, &mut self.p);
+            probabilities(logits, &norm, 1.0 / sampling.temperature, &mut self.p)?;
             self.truncate(sampling);
             self.draw(uniform)
         };

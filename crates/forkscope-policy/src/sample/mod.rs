@@ -51,6 +51,9 @@ pub struct SampleSettings {
     pub max_tokens: usize,
     /// Seed of all random numbers.
     pub seed: u64,
+    /// (prompt, sample) pairs, in order, that are not to be sampled: a resumed
+    /// run has them.
+    pub skip: usize,
     /// Completions that run at once at most; `None` chooses by memory.
     pub width: Option<usize>,
 }
@@ -152,6 +155,7 @@ impl<'a> Sampler<'a> {
     fn new(policy: &'a Policy, prompts: &'a [SamplePrompt], settings: &'a SampleSettings) -> Self {
         let waiting = (0..prompts.len())
             .flat_map(|p| (0..settings.n).map(move |s| (p, s)))
+            .skip(settings.skip)
             .collect();
         Self {
             policy,

@@ -35,6 +35,10 @@ impl Listed {
     /// Half-width in nats of a log-prob computed in f32 over a large vocabulary.
     pub const MIN_ROUNDING: f64 = 1e-6;
 
+    /// By how much listed probabilities may exceed one beyond their rounding:
+    /// those of an f32 softmax do not sum to one exactly.
+    const MASS_TOLERANCE: f64 = 1e-5;
+
     /// Rounding never counts for more than two printed decimals.
     const MAX_ROUNDING: f64 = 5e-3;
 }
@@ -167,7 +171,7 @@ impl Raw {
             .chain(&beyond)
             .map(|lp| (lp - rounding).exp())
             .sum();
-        if mass > 1.0 + 1e-9 {
+        if mass > 1.0 + Listed::MASS_TOLERANCE {
             return Err(Unusable::MassAboveOne);
         }
         let next = next.map(|e| e.logprob).filter(|&lp| lp > Listed::SENTINEL);

@@ -1,11 +1,17 @@
 //! One file per subcommand.
 //!
 //! A new command is a file with `Arguments` (a `clap::Args`, whose
-//! `after_help` has one example that runs) and
-//! `run(&Arguments, &Settings) -> Outcome`, a variant of [`Command`], and a
-//! line in [`run`].
+//! `after_help` ends in one example that runs as it stands, anywhere, in a few
+//! seconds; help is wrapped on narrow screens, so lines are continued with `\`
+//! before column 78) and `run(&Arguments, &Settings) -> Outcome`, a variant of
+//! [`Command`], and a line in [`run`].
 
+mod demo;
+mod diff;
 mod entropy;
+mod report;
+mod sample;
+mod score;
 
 use clap::Subcommand;
 
@@ -15,13 +21,28 @@ use crate::failure::Outcome;
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The embedded pair, compared end to end in about a minute
+    Demo(demo::Arguments),
     /// Entropy per position from probability tables or log-prob responses
     Entropy(entropy::Arguments),
+    /// Completions of problems, with the log-probs of their tokens
+    Sample(sample::Arguments),
+    /// Entropy, log-prob and rank of every completion position under one policy
+    Score(score::Arguments),
+    /// Where, token by token, a tuned policy differs from its base
+    Diff(Box<diff::Arguments>),
+    /// The findings of a run as a table, a page, Markdown and figures
+    Report(report::Arguments),
 }
 
 /// Runs the command that was asked for.
 pub fn run(command: &Command, settings: &Settings) -> Outcome {
     match command {
+        Command::Demo(arguments) => demo::run(arguments, settings),
+        Command::Sample(arguments) => sample::run(arguments, settings),
+        Command::Score(arguments) => score::run(arguments, settings),
+        Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
+        Command::Report(arguments) => report::run(arguments, settings),
     }
 }

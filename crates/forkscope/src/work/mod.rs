@@ -1,0 +1,10 @@
+//! What several commands do: open policies, sample problems, score rollouts,
+//! keep the run.
+
+pub mod compare;
+pub mod models;
+pub mod options;
+pub mod plan;
+pub mod prompts;
+pub mod rollouts;
+pub mod run;

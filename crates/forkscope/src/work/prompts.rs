@@ -1,0 +1,110 @@
+//! Problems as prompts of a policy.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use forkscope_policy::text::{Message, Prompt, PromptStyle, TemplateInputs};
+use forkscope_policy::{Policy, SamplePrompt};
+use forkscope_records::digest::{sha256_bytes, sha256_file};
+use forkscope_records::import::{read_problems, read_problems_bytes};
+use forkscope_records::types::{Problem, ProblemPrompt};
+
+use super::models::Named;
+use crate::embedded;
+use crate::failure::Failure;
+
+/// Problems of a file with its digest.
+pub struct ProblemSet {
+    /// In file order.
+    pub problems: Vec<Problem>,
+    /// SHA-256 of the file.
+    pub digest: String,
+}
+
+/// Spelling of the embedded problems.
+pub const EMBEDDED: &str = "embedded:problems";
+
+/// Reads the first `limit` problems of a file.
+pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
+    let (mut problems, digest) = if path == Path::new(EMBEDDED) {
+        let bytes = embedded::PROBLEMS.bytes;
+        (
+            read_problems_bytes(
+                Bytes::from_static(bytes),
+                Path::new(embedded::PROBLEMS.name),
+            )?,
+            sha256_bytes(bytes),
+        )
+    } else {
+        (read_problems(path)?, sha256_file(path)?)
+    };
+    problems.truncate(limit.map_or(usize::MAX, |n| n as usize));
+    Ok(ProblemSet { problems, digest })
+}
+
+/// Prompts with what is to be recorded of how they were made.
+pub struct Prompts {
+    /// In the order of the problems.
+    pub prompts: Vec<SamplePrompt>,
+    /// Name of the style, `auto` resolved.
+    pub style: String,
+    /// SHA-256 of the template, where there is one.
+    pub template_hash: Option<String>,
+}
+
+/// Renders every problem for a policy.
+pub fn render(
+    named: &Named,
+    problems: &[Problem],
+    style: &PromptStyle,
+    stop: &[String],
+) -> Result<Prompts, Failure> {
+    let text = named.policy.text().ok_or_else(|| {
+        Failure::Input(format!("{} has no tokenizer.json, so problems cannot become prompts; give --rollouts with token ids instead", named.spec))
+    })?;
+    let mut out = Prompts {
+        prompts: Vec::with_capacity(problems.len()),
+        style: String::new(),
+        template_hash: None,
+    };
+    for problem in problems {
+        let inputs = TemplateInputs::default();
+        let rendered = match &problem.prompt {
+            ProblemPrompt::Text(t) => text.render(style, Prompt::Text(t), &inputs),
+            ProblemPrompt::Messages(messages) => {
+                let messages: Vec<Message> = messages
+                    .iter()
+                    .map(|m| Message::new(&m.role, &m.content))
+                    .collect();
+                text.render(style, Prompt::Messages(&messages), &inputs)
+            }
+        }
+        .map_err(|e| Failure::Input(format!("problem `{}`: {e}", problem.id)))?;
+        let mut stops = rendered.stop;
+        stops.extend(stop.iter().cloned());
+        let mut eos = text.special.eos.clone();
+        eos.extend(rendered.stop_ids);
+        out.style = rendered.style;
+        out.template_hash = rendered.template_hash;
+        out.prompts.push(SamplePrompt {
+            problem_id: problem.id.clone(),
+            ids: rendered.token_ids,
+            stop: stops,
+            eos,
+        });
+    }
+    Ok(out)
+}
+
+/// Refuses prompts that a policy has no room for.
+pub fn check_room(policy: &Policy, prompts: &[SamplePrompt]) -> Result<(), Failure> {
+    let context = policy.context_len();
+    match prompts.iter().find(|p| p.ids.len() >= context) {
+        Some(p) => Err(Failure::Input(format!(
+            "the prompt of problem `{}` has {} tokens and the model's context is {context}; leave the problem out or shorten it",
+            p.problem_id,
+            p.ids.len()
+        ))),
+        None => Ok(()),
+    }
+}
