@@ -3,6 +3,7 @@
 
 pub mod divergence;
 mod error;
+pub mod interval;
 mod kernels;
 mod logit;
 pub mod pair;
@@ -15,6 +16,7 @@ mod top;
 
 pub use divergence::{Class, class};
 pub use error::MetricsError;
+pub use interval::{Interval, Listed, PairIntervals, PartialRow, RankInterval, printed_error};
 pub use kernels::instruction_set;
 pub use logit::Logit;
 pub use pair::{PairMetrics, Side, pair_rows};

@@ -3,7 +3,8 @@
 //!
 //! Formulas as in [`crate::row`] and [`crate::divergence`], with
 //! - KL(p||b) = sum p g(x), x = ln p - ln b, g(x) = e^-x - 1 + x, by
-//!   x^2/2 - x^3/6 + x^4/24 for |x| < 1e-2; a token with p = 0 contributes b;
+//!   x^2/2 - x^3/6 + x^4/24 - x^5/120 + x^6/720 for |x| < 1e-2; a token with
+//!   p = 0 contributes b;
 //! - JS = KL(p||m)/2 + KL(b||m)/2, m = (p + b)/2, each summed the same way with
 //!   ln(p/m) = -ln(1 + (e^-x - 1)/2);
 //! - exponentials and logarithms from `libm`, the same on every machine.
@@ -33,7 +34,8 @@ pub fn entropy(logp: &[f64]) -> f64 {
 /// g(x) = e^-x - 1 + x >= 0.
 pub fn g(x: f64) -> f64 {
     if x.abs() < 1e-2 {
-        x * x * (0.5 - x / 6.0 + x * x / 24.0)
+        let x2 = x * x;
+        x2 * (0.5 - x / 6.0 + x2 * (1.0 / 24.0 - x / 120.0 + x2 / 720.0))
     } else {
         libm::expm1(-x) + x
     }

@@ -45,7 +45,7 @@ impl Line {
 pub(crate) struct Cpu(Level);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub(crate) enum Level {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -71,6 +71,12 @@ impl Cpu {
             }
         }
         Self(Level::Portable)
+    }
+
+    /// Which body a kernel runs.
+    #[inline]
+    pub(crate) fn level(self) -> Level {
+        self.0
     }
 
     /// All that this CPU has, for the tests that compare them.
@@ -118,7 +124,7 @@ macro_rules! kernel {
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
-                match cpu.0 {
+                match cpu.level() {
                     // SAFETY: a `Cpu` of this level exists only where the CPU
                     // was seen to have these features.
                     $crate::kernels::Level::Avx512 => return unsafe { avx512($($arg),*) },
