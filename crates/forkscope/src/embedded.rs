@@ -4,11 +4,19 @@
 
 use forkscope_policy::EmbeddedFile;
 
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
 macro_rules! files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
         &[$(EmbeddedFile {
             name: $name,
-            bytes: include_bytes!(concat!("../assets/organism/", $folder, $name)),
+            // Aligned, so that f32 weights are used where they lie.
+            bytes: {
+                const FILE: &Aligned<[u8]> =
+                    &Aligned(*include_bytes!(concat!("../assets/organism/", $folder, $name)));
+                &FILE.0
+            },
         }),+]
     };
 }

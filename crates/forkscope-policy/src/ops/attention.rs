@@ -171,6 +171,14 @@ struct Run<'a> {
     segments: &'a [Segment],
 }
 
+/// Neighbouring rows of one segment, and how many of its positions the last
+/// of them sees.
+struct Stretch {
+    rows: std::ops::Range<usize>,
+    segment: usize,
+    longest: usize,
+}
+
 impl Run<'_> {
     #[inline(always)]
     fn group(&self) -> usize {
@@ -214,17 +222,25 @@ impl Run<'_> {
             let keys = &self.segments[self.places[0].prefix];
             self.score(0..queries, keys, first..prefix_len, 0, scores, stride);
         }
-        self.each_segment(|rows, segment, longest| {
-            let from = first.saturating_sub(prefix_len).min(longest);
+        // Loops, not closures: a closure would not be compiled for the wider
+        // instruction sets.
+        let own = first.saturating_sub(prefix_len);
+        for Stretch {
+            rows,
+            segment,
+            longest,
+        } in self.stretches()
+        {
+            let (queries, keys) = (rows.start * g..rows.end * g, own.min(longest)..longest);
             self.score(
-                rows.start * g..rows.end * g,
-                segment,
-                from..longest,
+                queries,
+                &self.segments[segment],
+                keys,
                 prefix_len,
                 scores,
                 stride,
             );
-        });
+        }
         for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
             let place = &self.places[i / g];
             let (low, high) = (place.first_visible(self.shape.window), place.position());
@@ -242,17 +258,22 @@ impl Run<'_> {
                 sums,
             );
         }
-        self.each_segment(|rows, segment, longest| {
-            let from = first.saturating_sub(prefix_len).min(longest);
+        for Stretch {
+            rows,
+            segment,
+            longest,
+        } in self.stretches()
+        {
+            let (queries, keys) = (rows.start * g..rows.end * g, own.min(longest)..longest);
             self.weigh(
-                rows.start * g..rows.end * g,
-                segment,
-                from..longest,
+                queries,
+                &self.segments[segment],
+                keys,
                 prefix_len,
                 (scores, stride),
                 sums,
             );
-        });
+        }
         for (i, (sum, normaliser)) in sums
             .chunks_exact(padded)
             .zip(&scratch.normalisers)
@@ -265,25 +286,23 @@ impl Run<'_> {
         }
     }
 
-    /// Calls `f` with each stretch of rows in one segment, that segment, and
-    /// the number of its positions that the last of them sees.
-    #[inline(always)]
-    fn each_segment(&self, mut f: impl FnMut(std::ops::Range<usize>, &Segment, usize)) {
-        let mut from = 0;
-        while from < self.places.len() {
-            let segment = self.places[from].segment;
-            let n = self.places[from..]
-                .iter()
-                .take_while(|p| p.segment == segment)
-                .count();
-            let longest = self.places[from..from + n]
-                .iter()
-                .map(|p| p.index + 1)
-                .max()
-                .unwrap_or(0);
-            f(from..from + n, &self.segments[segment], longest);
-            from += n;
+    /// The rows of each segment, in order.
+    fn stretches(&self) -> Vec<Stretch> {
+        let mut out: Vec<Stretch> = Vec::new();
+        for (row, place) in self.places.iter().enumerate() {
+            match out.last_mut() {
+                Some(s) if s.segment == place.segment => {
+                    s.rows.end = row + 1;
+                    s.longest = s.longest.max(place.index + 1);
+                }
+                _ => out.push(Stretch {
+                    rows: row..row + 1,
+                    segment: place.segment,
+                    longest: place.index + 1,
+                }),
+            }
         }
+        out
     }
 
     /// Scores of `queries` against the segment's positions `keys`, written at

@@ -27,8 +27,8 @@ impl Bounds {
 
     pub fn in_unit(self, unit: Unit) -> Self {
         Self {
-            low: unit.from_nats(self.low),
-            high: unit.from_nats(self.high),
+            low: unit.of_nats(self.low),
+            high: unit.of_nats(self.high),
         }
     }
 }

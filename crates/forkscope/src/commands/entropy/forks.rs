@@ -193,7 +193,7 @@ fn decide(entropy: Bounds, threshold: Bounds) -> Fork {
 
 fn threshold(places: &[Place], rule: Rule, unit: Unit) -> Bounds {
     match rule {
-        Rule::Default => Bounds::point(unit.from_nats(DEFAULT_TAU_NATS)),
+        Rule::Default => Bounds::point(unit.of_nats(DEFAULT_TAU_NATS)),
         Rule::Tau(tau) => Bounds::point(tau),
         // The quantile rises with every value, so that of the lower bounds and
         // that of the upper bounds enclose the true one.

@@ -70,7 +70,7 @@ impl Unit {
         }
     }
 
-    fn from_nats(self, nats: f64) -> f64 {
+    fn of_nats(self, nats: f64) -> f64 {
         match self {
             Self::Nats => nats,
             Self::Bits => nats / std::f64::consts::LN_2,
