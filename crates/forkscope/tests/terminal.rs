@@ -183,3 +183,35 @@ fn input_may_come_through_a_pipe() {
         (Some(0), serde_json::json!(1))
     );
 }
+
+#[test]
+fn an_interrupted_run_is_incomplete() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command()
+        .args(["demo", "--out", "run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the built binary");
+    // The manifest is on disk before the first unit of work.
+    let manifest = sandbox.path().join("run/run.json");
+    while !manifest.exists() && child.try_wait().expect("a status").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        sandbox.shell(&format!("kill -INT {}", child.id())).code,
+        Some(0)
+    );
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .expect("stderr")
+        .read_to_string(&mut said)
+        .expect("text");
+    assert_eq!(child.wait().expect("an end").code(), Some(5), "{said}");
+    assert!(said.contains("--resume"), "{said}");
+    let manifest = std::fs::read_to_string(manifest).expect("run.json");
+    assert!(!manifest.contains("\"complete\""), "{manifest}");
+}
