@@ -110,20 +110,20 @@ pub fn markdown_code(text: &str) -> String {
 }
 
 /// Prose (definitions, methods) for Markdown: every character that could open
-/// markup is escaped, so that prose from a file stays prose.
+/// markup is escaped, so that prose from a file stays prose. A bracket opens
+/// nothing unless a link's target follows it.
 pub fn markdown_prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '!' | '$' => {
-                out.push('\\');
-                out.push(c);
-            }
+            '\\' | '`' | '*' | '_' | '#' | '|' | '~' | '$' => out.extend(['\\', c]),
+            ']' if matches!(chars.peek(), Some('(' | '[' | ':')) => out.push_str("\\]"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            // An autolink needs its colon or its "www.".
-            ':' => out.push_str("&#58;"),
+            // Bare addresses become links by these.
+            ':' if chars.peek() == Some(&'/') => out.push_str("&#58;"),
             '@' => out.push_str("&#64;"),
             c => push_visible(&mut out, c),
         }
@@ -174,9 +174,14 @@ mod tests {
 
     #[test]
     fn prose_stays_prose() {
-        let out = markdown_prose("![x](http://evil) <b> www.evil.org a@b");
-        assert!(!out.contains("![") && !out.contains("http:") && !out.contains('<'));
-        assert!(!out.contains("www.") && !out.contains('@'));
+        let out = markdown_prose("![x](http://evil) [y][z] <b> www.evil.org a@b");
+        assert!(out.contains("x\\](") && out.contains("y\\][") && !out.contains("http:"));
+        assert!(!out.contains("www.") && !out.contains(['@', '<']));
+        assert_eq!(markdown_prose("2 % [1 – 3]: fine"), "2 % [1 – 3\\]: fine");
+        assert_eq!(
+            markdown_prose("2 % [1 – 3] of all; k: 5"),
+            "2 % [1 – 3] of all; k: 5"
+        );
     }
 
     proptest! {

@@ -7,9 +7,9 @@ use super::axis::Axis;
 use super::svg::{Anchor, Ink, Svg};
 use crate::number;
 
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 580.0;
 const LEFT: f64 = 116.0;
-const RIGHT: f64 = 222.0;
+const RIGHT: f64 = 236.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 40.0;

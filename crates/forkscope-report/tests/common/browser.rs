@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -215,11 +217,15 @@ impl Browser {
         Ok(())
     }
 
-    /// A PNG of the window, or of the whole page, as base64.
-    pub fn screenshot(&mut self, whole_page: bool) -> io::Result<String> {
-        let params = json!({"format": "png", "captureBeyondViewport": whole_page});
-        let result = self.call("Page.captureScreenshot", params)?;
-        Ok(result["data"].as_str().unwrap_or_default().to_owned())
+    /// Number of pages that the document takes on paper.
+    pub fn pdf_pages(&mut self) -> io::Result<usize> {
+        let result = self.call("Page.printToPDF", json!({}))?;
+        let text = result["data"].as_str().unwrap_or_default();
+        let bytes = STANDARD.decode(text).map_err(io::Error::other)?;
+        let is_page = |at: &[u8]| at.starts_with(b"/Type /Page") && at.get(11) != Some(&b's');
+        Ok((0..bytes.len())
+            .filter(|i| bytes.get(*i..i + 12).is_some_and(is_page))
+            .count())
     }
 
     /// Addresses requested since the page was opened.
