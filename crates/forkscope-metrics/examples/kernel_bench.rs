@@ -3,9 +3,10 @@
 //!
 //! `kernel_bench --rows N --vocab V --threads T [--topk K] [--repeat R] [--json]`
 //!
-//! Prints the best of R repeats: row pairs per second, CPU time of all threads
-//! (what to compare on a busy machine), GB/s of logits (each logit counted
-//! once, whatever the passes), and the bandwidth of summing the same matrices.
+//! Prints, from the best of R repeats, row pairs per second, GB/s of logits
+//! (each logit counted once, whatever the passes) and the bandwidth of summing
+//! the same matrices; and the mean CPU time of all threads, which is what to
+//! compare on a busy machine.
 
 use forkscope_metrics::{pair_rows, rng::Key, score_rows};
 use rayon::prelude::*;
@@ -77,26 +78,29 @@ fn logits(rows: usize, vocab: usize) -> (Vec<f32>, Vec<f32>) {
     (base.concat(), tuned.concat())
 }
 
-/// Best wall and best CPU time of `repeat` runs, seconds.
+/// Cost of a run, seconds.
 #[derive(Clone, Copy)]
 struct Cost {
+    /// Best wall time.
     wall: f64,
-    /// Of all threads together; NaN where the system does not tell.
+    /// Mean CPU time of all threads together (the system counts in ticks, so a
+    /// single run says little); NaN where the system does not tell.
     cpu: f64,
 }
 
-fn best<T>(repeat: usize, mut run: impl FnMut() -> T) -> Cost {
-    let mut best = Cost {
-        wall: f64::INFINITY,
-        cpu: f64::INFINITY,
-    };
-    for _ in 0..repeat.max(1) {
-        let (start, cpu) = (Instant::now(), cpu_seconds());
+fn measure<T>(repeat: usize, mut run: impl FnMut() -> T) -> Cost {
+    let repeat = repeat.max(1);
+    let mut wall = f64::INFINITY;
+    let cpu = cpu_seconds();
+    for _ in 0..repeat {
+        let start = Instant::now();
         black_box(run());
-        best.wall = best.wall.min(start.elapsed().as_secs_f64());
-        best.cpu = best.cpu.min(cpu_seconds() - cpu);
+        wall = wall.min(start.elapsed().as_secs_f64());
     }
-    best
+    Cost {
+        wall,
+        cpu: (cpu_seconds() - cpu) / repeat as f64,
+    }
 }
 
 /// CPU time of the process so far: what its threads ran, by Linux's scheduler.
@@ -154,12 +158,12 @@ fn run() -> Result<(), String> {
         let (base, tuned) = logits(rows, vocab);
         let targets: Vec<u32> = (0..rows).map(|row| (row * 7919 % vocab) as u32).collect();
         let bytes = (2 * rows * vocab * size_of::<f32>()) as f64;
-        let read = best(repeat, || read_all(&base).wrapping_add(read_all(&tuned)));
+        let read = measure(repeat, || read_all(&base).wrapping_add(read_all(&tuned)));
         pair_rows(&base, vocab, &tuned, vocab, &targets, topk).map_err(|e| e.to_string())?;
-        let pair = best(repeat, || {
+        let pair = measure(repeat, || {
             pair_rows(&base, vocab, &tuned, vocab, &targets, topk)
         });
-        let score = best(repeat, || score_rows(&base, vocab, &targets, topk));
+        let score = measure(repeat, || score_rows(&base, vocab, &targets, topk));
         let path = forkscope_metrics::instruction_set();
         let rows_f64 = rows as f64;
         let numbers = [

@@ -174,8 +174,8 @@ fn first_pass<B: Logit, T: Logit>(
             first.mean += mean;
             first.square += square;
         }
-        top_base.absorb(b, step_base.chunk_max, start);
-        top_tuned.absorb(t, step_tuned.chunk_max, start);
+        top_base.absorb(cpu, b, &step_base.maxima, start);
+        top_tuned.absorb(cpu, t, &step_tuned.maxima, start);
     }
     Ok(first)
 }

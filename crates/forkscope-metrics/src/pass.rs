@@ -4,7 +4,7 @@
 //! maximum so far and rescaled (in f64) by the few chunks that raise it.
 
 use crate::error::MetricsError;
-use crate::kernels::{CHUNK, Cpu, LANES, Line, exp_f64, max_and_finite, scan};
+use crate::kernels::{CHUNK, Cpu, LANES, Line, Maxima, exp_f64, maxima, scan};
 use crate::logit::Logit;
 use crate::pair::Side;
 use crate::row::{Normaliser, RowMetrics};
@@ -46,8 +46,8 @@ pub(crate) fn chunk<'a, L: Logit>(row: &'a [L], start: usize, wide: &'a mut Line
 /// What a chunk did to the maximum.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
-    /// Maximum of the chunk.
-    pub(crate) chunk_max: f32,
+    /// Maxima of the chunk.
+    pub(crate) maxima: Maxima,
     /// By how much the sums so far were scaled.
     pub(crate) factor: f64,
 }
@@ -83,10 +83,11 @@ impl Pass {
     /// +inf.
     #[inline]
     pub(crate) fn raise(&mut self, cpu: Cpu, chunk: &[f32], start: usize) -> Option<Step> {
-        let (chunk_max, finite) = max_and_finite(cpu, chunk);
-        if !finite {
+        let maxima = maxima(cpu, chunk);
+        if !maxima.finite {
             return None;
         }
+        let chunk_max = maxima.max;
         let mut factor = 1.0;
         if chunk_max > self.max {
             let fall = f64::from(self.max) - f64::from(chunk_max);
@@ -100,7 +101,7 @@ impl Pass {
             let first = chunk.iter().position(|&z| z == chunk_max).unwrap_or(0);
             self.argmax = (start + first) as u32;
         }
-        Some(Step { chunk_max, factor })
+        Some(Step { maxima, factor })
     }
 
     /// Adds the chunk's sums; `weights` then holds e^(z - max).

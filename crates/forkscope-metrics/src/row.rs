@@ -161,7 +161,7 @@ fn score_row<L: Logit>(
             .raise(workspace.cpu, z, start)
             .ok_or_else(|| not_finite(logits, row, Side::Scored))?;
         pass.add(workspace.cpu, z, target, &mut workspace.weights);
-        top.absorb(z, step.chunk_max, start);
+        top.absorb(workspace.cpu, z, &step.maxima, start);
     }
     let side = Side::Scored;
     pass.metrics(target, top)

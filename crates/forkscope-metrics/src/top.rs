@@ -1,7 +1,7 @@
 //! The k greatest logits of a row, met chunk by chunk: greatest first, ties by
 //! lowest id, masked tokens (-inf) never among them.
 
-use crate::kernels::LANES;
+use crate::kernels::{Cpu, LANES, Maxima, kth};
 
 /// Up to this many are kept by insertion; more are selected at the end.
 const INSERTION: usize = 64;
@@ -12,6 +12,8 @@ pub(crate) struct Top {
     k: usize,
     /// Sorted while `k <= INSERTION`, else all unmasked tokens.
     kept: Vec<(f32, u32)>,
+    /// What a logit must exceed to be kept; ids only grow, so a tie is not.
+    bar: f32,
 }
 
 impl Top {
@@ -19,57 +21,59 @@ impl Top {
     pub(crate) fn start(&mut self, k: usize) {
         self.k = k;
         self.kept.clear();
+        self.bar = f32::NEG_INFINITY;
     }
 
-    /// Takes the next chunk, whose maximum is `max`, ids from `start` on.
+    /// Takes the next chunk, ids from `start` on.
     #[inline]
-    pub(crate) fn absorb(&mut self, chunk: &[f32], max: f32, start: usize) {
-        if self.k == 0 || max <= self.least() {
+    pub(crate) fn absorb(&mut self, cpu: Cpu, chunk: &[f32], maxima: &Maxima, start: usize) {
+        if self.k == 0 || maxima.max <= self.bar {
             return;
         }
         if self.k > INSERTION {
-            let ids = start as u32..;
-            let unmasked = chunk
-                .iter()
-                .copied()
-                .zip(ids)
-                .filter(|(z, _)| *z > f32::NEG_INFINITY);
-            self.kept.extend(unmasked);
+            let tokens = chunk.iter().copied().zip(start as u32..);
+            self.kept
+                .extend(tokens.filter(|(z, _)| *z > f32::NEG_INFINITY));
             return;
         }
-        for (group, from) in chunk.chunks(LANES).zip((start..).step_by(LANES)) {
-            let least = self.least();
-            if group.iter().fold(false, |any, &z| any | (z > least)) {
+        if self.k <= LANES {
+            // k lanes have a logit of at least this, so nothing below it stays.
+            let kth = kth(cpu, &maxima.lanes, self.k);
+            self.bar = self.bar.max(kth.next_down());
+        }
+        for (group, from) in chunk
+            .as_chunks::<LANES>()
+            .0
+            .iter()
+            .zip((start..).step_by(LANES))
+        {
+            let bar = self.bar;
+            if group.iter().fold(false, |any, &z| any | (z > bar)) {
                 for (&z, id) in group.iter().zip(from as u32..) {
-                    self.insert(z, id);
+                    if z > self.bar {
+                        self.insert(z, id);
+                    }
                 }
             }
         }
     }
 
-    /// What a logit must exceed to be kept; ids only grow, so a tie is not.
-    fn least(&self) -> f32 {
-        if self.k > INSERTION || self.kept.len() < self.k {
-            f32::NEG_INFINITY
-        } else {
-            self.kept.last().map_or(f32::NEG_INFINITY, |&(z, _)| z)
-        }
-    }
-
-    #[inline]
     fn insert(&mut self, z: f32, id: u32) {
-        if z <= self.least() {
-            return;
+        if self.kept.len() < self.k {
+            self.kept.push((z, id));
         }
+        let mut place = self.kept.len() - 1;
+        while let Some(&above) = place.checked_sub(1).and_then(|above| self.kept.get(above)) {
+            if above.0 >= z {
+                break;
+            }
+            self.kept[place] = above;
+            place -= 1;
+        }
+        self.kept[place] = (z, id);
         if self.kept.len() == self.k {
-            self.kept.pop();
+            self.bar = self.bar.max(self.kept[self.k - 1].0);
         }
-        let place = self
-            .kept
-            .iter()
-            .rposition(|&(kept, _)| kept >= z)
-            .map_or(0, |i| i + 1);
-        self.kept.insert(place, (z, id));
     }
 
     /// The k greatest, sorted.
@@ -93,6 +97,7 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::maxima;
     use proptest::prelude::*;
 
     proptest! {
@@ -102,7 +107,7 @@ mod tests {
                 prop_oneof![4 => (-3i8..3).prop_map(f32::from), 1 => Just(f32::NEG_INFINITY), 1 => Just(-0.0)],
                 1..300,
             ),
-            k in prop_oneof![0usize..8, 60usize..70, 200usize..400],
+            k in prop_oneof![0usize..8, 14usize..19, 60usize..70, 200usize..400],
         ) {
             let mut sorted: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
             sorted.retain(|(z, _)| *z > f32::NEG_INFINITY);
@@ -110,9 +115,11 @@ mod tests {
             sorted.truncate(k);
             let mut top = Top::default();
             top.start(k);
-            for (i, chunk) in logits.chunks(32).enumerate() {
-                let max = chunk.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                top.absorb(chunk, max, i * 32);
+            for (i, part) in logits.chunks(32).enumerate() {
+                let mut chunk = [f32::NEG_INFINITY; 32];
+                chunk[..part.len()].copy_from_slice(part);
+                let maxima = maxima(Cpu::detect(), &chunk);
+                top.absorb(Cpu::detect(), &chunk, &maxima, i * 32);
             }
             prop_assert_eq!(top.finish(), &sorted[..]);
         }

@@ -20,7 +20,7 @@ mod scan;
 
 pub(crate) use exp64::{exp_f64, scaled_exp};
 pub(crate) use pair::{LevelTerms, PairSums, moments, pair};
-pub(crate) use scan::{max_and_finite, scan};
+pub(crate) use scan::{Maxima, kth, maxima, scan};
 
 /// Logits per chunk: small enough that a chunk of two rows and its terms stay
 /// in the first-level cache.
@@ -158,6 +158,13 @@ fn tree(lanes: &[f32; LANES]) -> f64 {
 #[inline(always)]
 fn groups(chunk: &[f32]) -> &[[f32; LANES]] {
     chunk.as_chunks().0
+}
+
+/// Counts a hit. A chunk cannot overflow it, and without a check for that the
+/// loop stays a vector loop in debug builds, too.
+#[inline(always)]
+fn count(lane: &mut u32, hit: bool) {
+    *lane = lane.wrapping_add(u32::from(hit));
 }
 
 /// ln of the least value that [`exp`] does not flush to 0.

@@ -1,7 +1,7 @@
 //! Both passes over two policies: moments of the logit difference, then the
 //! divergences.
 
-use super::{LANES, exp, groups, kernel, tree};
+use super::{LANES, count, exp, groups, kernel, tree};
 use crate::divergence::{log_ratio, terms};
 
 /// What the second pass needs to know about two rows.
@@ -80,9 +80,9 @@ fn pair_body(base: &[f32], tuned: &[f32], at: &LevelTerms) -> PairSums {
             let b = exp(base[i] - at.max_base) * at.scale_base;
             let p = exp(tuned[i] - at.max_tuned) * at.scale_tuned;
             let x = log_ratio(tuned[i], base[i], at.shift, at.level);
-            only_base[i] += u32::from(x == f32::INFINITY);
-            only_tuned[i] += u32::from(x == f32::NEG_INFINITY);
-            above[i] += u32::from(base[i] > at.threshold);
+            count(&mut only_base[i], x == f32::INFINITY);
+            count(&mut only_tuned[i], x == f32::NEG_INFINITY);
+            count(&mut above[i], base[i] > at.threshold);
             let term = terms(p, b, x);
             kl_tuned_base[i] += term.kl_tuned_base;
             kl_base_tuned[i] += term.kl_base_tuned;

@@ -1,6 +1,6 @@
 //! First pass over one policy: maximum, normaliser, entropy sum, ranks.
 
-use super::{LANES, Line, exp, groups, kernel, tree};
+use super::{LANES, Line, count, exp, groups, kernel, tree};
 
 /// Sums of one chunk relative to a maximum m.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +16,19 @@ pub(crate) struct ScanSums {
     pub(crate) above: u32,
 }
 
+/// Greatest logits of one chunk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Maxima {
+    /// Of each lane.
+    pub(crate) lanes: [f32; LANES],
+    /// Of all.
+    pub(crate) max: f32,
+    /// None is NaN or +inf.
+    pub(crate) finite: bool,
+}
+
 #[inline(always)]
-fn max_and_finite_body(z: &[f32]) -> (f32, bool) {
+fn maxima_body(z: &[f32]) -> Maxima {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut bad = [0u32; LANES];
     for group in groups(z) {
@@ -33,7 +44,27 @@ fn max_and_finite_body(z: &[f32]) -> (f32, bool) {
         max = if lanes[i] > max { lanes[i] } else { max };
         any |= bad[i];
     }
-    (max, any == 0)
+    Maxima {
+        lanes,
+        max,
+        finite: any == 0,
+    }
+}
+
+#[inline(always)]
+fn kth_body(lanes: &[f32; LANES], k: usize) -> f32 {
+    let mut greater = [0u32; LANES];
+    for other in lanes {
+        for i in 0..LANES {
+            count(&mut greater[i], *other > lanes[i]);
+        }
+    }
+    let mut least = f32::INFINITY;
+    for i in 0..LANES {
+        let among = (greater[i] as usize) < k && lanes[i] < least;
+        least = if among { lanes[i] } else { least };
+    }
+    least
 }
 
 #[inline(always)]
@@ -49,8 +80,8 @@ fn scan_body(z: &[f32], m: f32, threshold: f32, weights: &mut Line) -> ScanSums 
             // -inf * 0 at masked tokens contributes 0.
             slope[i] += if e > 0.0 { e * y } else { 0.0 };
             rest[i] += if z[i] == m { 0.0 } else { e };
-            top[i] += u32::from(z[i] == m);
-            above[i] += u32::from(z[i] > threshold);
+            count(&mut top[i], z[i] == m);
+            count(&mut above[i], z[i] > threshold);
         }
     }
     ScanSums {
@@ -62,8 +93,12 @@ fn scan_body(z: &[f32], m: f32, threshold: f32, weights: &mut Line) -> ScanSums 
 }
 
 kernel! {
-    /// Greatest logit, and whether none is NaN or +inf.
-    fn max_and_finite(z: &[f32]) -> (f32, bool) = max_and_finite_body;
+    /// Greatest logits, and whether none is NaN or +inf.
+    fn maxima(z: &[f32]) -> Maxima = maxima_body;
+}
+kernel! {
+    /// The k-th greatest of the lanes, k in 1..=LANES.
+    fn kth(lanes: &[f32; LANES], k: usize) -> f32 = kth_body;
 }
 kernel! {
     /// Sums relative to `m`; e^(z - m) of each logit is left in `weights`.
