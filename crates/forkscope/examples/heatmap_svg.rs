@@ -3,8 +3,8 @@
 //! `cargo run --release --example heatmap_svg -- RUN PROBLEM_ID SAMPLE > docs/heatmap.svg`
 //!
 //! The fill of a token is KL(tuned || base) at its position, nats, on a square-
-//! root scale that is full at 2; where the two argmaxes differ, the base's
-//! stands below. Every number is read from `tokens.parquet`.
+//! root scale that is full at 2; where the two argmaxes differ, both stand
+//! below, the base's first. Every number is read from `tokens.parquet`.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -42,8 +42,11 @@ fn picture(rows: &[DiffRow], pieces: &TokenPieces) -> String {
     let (mut body, mut x, mut y) = (String::new(), MARGIN, MARGIN);
     for row in rows {
         let text = shown(pieces, row.token_id);
-        let below =
-            (row.argmax_base_id != row.argmax_tuned_id).then(|| shown(pieces, row.argmax_base_id));
+        let below = (row.argmax_base_id != row.argmax_tuned_id).then(|| {
+            let [base, tuned] =
+                [row.argmax_base_id, row.argmax_tuned_id].map(|id| shown(pieces, id));
+            format!("{base}\u{2192}{tuned}")
+        });
         let wide = below
             .as_ref()
             .map_or(0.0, |b| 0.8 * CHARACTER * b.chars().count() as f64);
@@ -84,18 +87,20 @@ fn cell(
         out,
         "<g><title>t {}: KL {kl:.3} nats, base entropy {:.3}, tuned entropy {:.3}</title>\
          <rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"24\" rx=\"4\" fill=\"{}\"/>\
-         <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{ink}\">{text}</text>",
+         <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{ink}\">{}</text>",
         row.t,
         row.entropy_base_nats,
         row.entropy_tuned_nats,
         colour(kl),
         y + 17.0,
+        escaped(text),
     );
     if let Some(below) = below {
         let _ = write!(
             out,
-            "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#8a4b08\">{below}</text>",
-            y + 37.0
+            "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#8a4b08\">{}</text>",
+            y + 37.0,
+            escaped(below)
         );
     }
     out.push_str("</g>\n");
@@ -119,7 +124,7 @@ fn legend(y: f64) -> String {
     let _ = write!(
         out,
         "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" fill=\"#444444\">KL(tuned \u{2016} base), nats; \
-         <tspan fill=\"#8a4b08\">below: the base's choice where it differs</tspan></text>\n",
+         <tspan fill=\"#8a4b08\">below: first choice of base\u{2192}tuned, where they differ</tspan></text>\n",
         x + 6.0,
         y + 11.0
     );
@@ -142,11 +147,15 @@ fn colour(nats: f64) -> String {
     )
 }
 
-/// A token's text, escaped for XML; what cannot be seen is left out.
+/// A token's text without what cannot be seen.
 fn shown(pieces: &TokenPieces, id: u32) -> String {
     let piece = pieces.get(id).unwrap_or("?");
-    let seen: String = piece.trim().chars().filter(|c| !c.is_control()).collect();
-    seen.replace('&', "&amp;")
+    piece.trim().chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Text for XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
 }
