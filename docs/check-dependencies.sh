@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every direct dependency has its line in docs/dependencies.md, no line is left
-# over, and every package of the build has a licence of the list below.
+# Every direct dependency is used, has its line in docs/dependencies.md, no line
+# is left over, and every package of the build has a licence of the list below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bad=0
@@ -16,6 +16,10 @@ done < <(comm -23 <(echo "$named") <(echo "$explained"))
 while read -r name; do
     [ -z "$name" ] || { echo "docs/dependencies.md explains \`$name\`, which Cargo.toml does not have"; bad=1; }
 done < <(comm -13 <(echo "$named") <(echo "$explained"))
+
+while read -r name; do
+    grep -qE "^$name(\.workspace)? *=" crates/*/Cargo.toml || { echo "no crate uses \`$name\`"; bad=1; }
+done <<<"$named"
 
 # A dependency that a crate takes without the workspace has no line to check.
 if grep -nE '^[A-Za-z0-9_-]+ *= *("|\{ *version)' crates/*/Cargo.toml | grep -vE ':(name|description|version|edition|license|readme|rust-version|path) *='; then
