@@ -14,7 +14,7 @@
 //!
 //! ln p and ln b come from normalisers that are rounded, so x is off by one
 //! common e. Since the derivative of sum p g(x) in such an e is sum (p - b) = 0,
-//! a KL is off by e^2/2 only; [`level`] keeps even that below the signal.
+//! a KL is off by e^2/2 only; `level` keeps even that below the signal.
 //!
 //! Coefficients: minimax fits, relative error below 2e-7 (series of e^x - 1 - x
 //! in even and odd part; f; ln(1 + w)/w on [0, 1/e]).
