@@ -87,6 +87,8 @@ fn rows_of(rollout: &Rollout) -> Vec<DiffRow> {
             rank_tuned: 1,
             argmax_base_id: base,
             argmax_tuned_id: if changed { base / 2 } else { base },
+            mass_outside_base: 0.0,
+            mass_outside_tuned: 0.0,
             base_rank_of_tuned_argmax: if changed {
                 2 + draws.below(5) as u32
             } else {

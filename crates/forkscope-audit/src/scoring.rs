@@ -224,6 +224,8 @@ fn diff_row(rollout: &Rollout, t: u32, token_id: u32, m: PairMetrics, class_k: u
         argmax_tuned_id: m.tuned.argmax,
         base_rank_of_tuned_argmax: m.base_rank_of_tuned_argmax,
         class,
+        mass_outside_base: m.mass_outside_base,
+        mass_outside_tuned: m.mass_outside_tuned,
         topk_base: top(&m.base.topk),
         topk_tuned: top(&m.tuned.topk),
     }

@@ -95,6 +95,8 @@ fn row(i: u32) -> DiffRow {
         rank_tuned: 1 + id(13) / 40,
         argmax_base_id: id(14),
         argmax_tuned_id: id(15),
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: 1,
         class: ShiftClass::Unshifted,
         topk_base: topk(16),

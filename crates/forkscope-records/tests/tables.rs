@@ -162,7 +162,7 @@ fn the_file_is_plain_parquet_with_the_fixed_columns() {
     let expected = "problem_id sample t token_id validity entropy_base_nats entropy_tuned_nats \
         kl_tuned_base_nats kl_base_tuned_nats js_nats tv ce_base_tuned_nats delta_logprob \
         logprob_base logprob_tuned rank_base rank_tuned argmax_base_id argmax_tuned_id \
-        base_rank_of_tuned_argmax class topk_base_ids topk_base_logprobs topk_tuned_ids \
+        base_rank_of_tuned_argmax class mass_outside_base mass_outside_tuned topk_base_ids topk_base_logprobs topk_tuned_ids \
         topk_tuned_logprobs";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
 }

@@ -1,6 +1,6 @@
 //! What was counted and what was left out: validity, nulls, ties.
 
-use forkscope_records::types::{Finding, Rollout, Validity};
+use forkscope_records::types::{DiffRow, Finding, Rollout, Validity};
 
 use super::FindingInput;
 use super::columns::{Columns, Validities, in_use};
@@ -27,6 +27,7 @@ pub(super) fn findings(input: &FindingInput<'_>, columns: &Columns) -> Vec<Findi
     }
     nulls(&mut all, columns);
     ties(&mut all, columns);
+    mass_outside(&mut all, input, columns.problems as u64);
     all
 }
 
@@ -124,6 +125,43 @@ fn nulls(all: &mut Vec<Finding>, columns: &Columns) {
             n,
             columns.problems as u64,
         ));
+    }
+}
+
+/// Where one vocabulary is padded further than the other.
+fn mass_outside(all: &mut Vec<Finding>, input: &FindingInput<'_>, problems: u64) {
+    let masses = |of: fn(&DiffRow) -> f64| -> Vec<f64> {
+        input
+            .rows
+            .iter()
+            .filter(|r| in_use(r.validity))
+            .map(of)
+            .collect()
+    };
+    let sides = [
+        ("base", "tuned", masses(|r| r.mass_outside_base)),
+        ("tuned", "base", masses(|r| r.mass_outside_tuned)),
+    ];
+    for (side, other, masses) in sides {
+        let n = masses.len() as u64;
+        let largest = masses.iter().copied().fold(0.0, f64::max);
+        let mean = (n > 0).then(|| masses.iter().sum::<f64>() / n as f64);
+        let definition = format!(
+            "mean probability that the {side} policy gives to ids which the {other} vocabulary lacks; every other number is of the shared ids, renormalised; the largest is among the thresholds"
+        );
+        all.push(Finding {
+            value: mean,
+            method: "no interval: a mean of the positions given".into(),
+            thresholds: [("largest".to_owned(), largest.into())].into(),
+            ..count(
+                format!("mass_outside.{side}"),
+                &definition,
+                "share",
+                0,
+                n,
+                problems,
+            )
+        });
     }
 }
 

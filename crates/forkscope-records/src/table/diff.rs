@@ -37,6 +37,8 @@ impl Record for DiffRow {
                 r.base_rank_of_tuned_argmax
             }),
             texts("class", rows, |r| r.class.as_str())?,
+            f64s("mass_outside_base", rows, |r| r.mass_outside_base),
+            f64s("mass_outside_tuned", rows, |r| r.mass_outside_tuned),
             u32_lists("topk_base_ids", rows, |r| &r.topk_base.ids)?,
             f32_lists("topk_base_logprobs", rows, |r| &r.topk_base.logprobs)?,
             u32_lists("topk_tuned_ids", rows, |r| &r.topk_tuned.ids)?,
@@ -66,6 +68,8 @@ impl Record for DiffRow {
         let argmax_tuned_id = c.u32s("argmax_tuned_id")?;
         let base_rank_of_tuned_argmax = c.u32s("base_rank_of_tuned_argmax")?;
         let class = c.words("class", ShiftClass::parse)?;
+        let mass_outside_base = c.f64s("mass_outside_base")?;
+        let mass_outside_tuned = c.f64s("mass_outside_tuned")?;
         let topk_base = topk(c, "topk_base_ids", "topk_base_logprobs")?;
         let topk_tuned = topk(c, "topk_tuned_ids", "topk_tuned_logprobs")?;
         let lists = topk_base.into_iter().zip(topk_tuned);
@@ -93,6 +97,8 @@ impl Record for DiffRow {
                 argmax_tuned_id: argmax_tuned_id[i],
                 base_rank_of_tuned_argmax: base_rank_of_tuned_argmax[i],
                 class: class[i],
+                mass_outside_base: mass_outside_base[i],
+                mass_outside_tuned: mass_outside_tuned[i],
                 topk_base,
                 topk_tuned,
             })

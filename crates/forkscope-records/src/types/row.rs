@@ -164,6 +164,11 @@ pub struct DiffRow {
     pub base_rank_of_tuned_argmax: u32,
     /// Class of the position.
     pub class: ShiftClass,
+    /// Base probability of ids that the tuned vocabulary lacks (padding of the
+    /// embedding); all other numbers are of the shared ids, renormalised.
+    pub mass_outside_base: f64,
+    /// Tuned probability of ids that the base vocabulary lacks.
+    pub mass_outside_tuned: f64,
     /// Base's most probable tokens.
     pub topk_base: TopK,
     /// Tuned policy's most probable tokens.

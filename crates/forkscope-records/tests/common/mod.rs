@@ -47,6 +47,8 @@ pub fn diff_row(i: u32) -> DiffRow {
         rank_tuned: 1 + i % 3,
         argmax_base_id: i % 188,
         argmax_tuned_id: i % 187,
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: 1 + i % 7,
         class: [
             ShiftClass::Unshifted,

@@ -184,6 +184,8 @@ fn row(dice: &mut Dice, problem_id: &str, sample: u32, t: u32, n: usize) -> Diff
         rank_tuned: 1,
         argmax_base_id: token_id,
         argmax_tuned_id,
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: match class {
             ShiftClass::Unshifted => 1,
             ShiftClass::Reranked => 2,

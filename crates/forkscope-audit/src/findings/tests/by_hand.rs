@@ -34,6 +34,8 @@ fn rows() -> Vec<DiffRow> {
     let changed = |row: DiffRow, base, tuned, rank| DiffRow {
         argmax_base_id: base,
         argmax_tuned_id: tuned,
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: rank,
         ..row
     };

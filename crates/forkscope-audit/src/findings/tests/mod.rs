@@ -45,6 +45,8 @@ fn row(problem_id: &str, sample: u32, t: u32) -> DiffRow {
         rank_tuned: 1,
         argmax_base_id: 0,
         argmax_tuned_id: 0,
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: 1,
         class: ShiftClass::Unshifted,
         topk_base: TopK::default(),
@@ -105,6 +107,8 @@ fn drawn_row(
         delta_logprob: (draws.below(10) > 0).then_some(draws.uniform() - 0.5),
         argmax_base_id: base,
         argmax_tuned_id: if changed { base + 1 } else { base },
+        mass_outside_base: 0.0,
+        mass_outside_tuned: 0.0,
         base_rank_of_tuned_argmax: if changed {
             1 + draws.below(8) as u32
         } else {
