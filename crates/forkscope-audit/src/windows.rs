@@ -60,11 +60,7 @@ pub fn yields_rows(rollout: &Rollout) -> bool {
 /// Windows of about `positions` rows over the rollouts that yield rows, leaving
 /// out rollouts whose rows are all among the first `kept`. Each comes with the
 /// number of its first rows that are kept already.
-pub fn windows<'r>(
-    rollouts: &'r [Rollout],
-    positions: usize,
-    kept: u64,
-) -> Vec<(Vec<&'r Rollout>, usize)> {
+pub fn windows(rollouts: &[Rollout], positions: usize, kept: u64) -> Vec<(Vec<&Rollout>, usize)> {
     let mut out: Vec<(Vec<&Rollout>, usize)> = Vec::new();
     let mut kept = usize::try_from(kept).unwrap_or(usize::MAX);
     let mut size = usize::MAX;

@@ -52,10 +52,31 @@ pub(crate) fn log_ratio(tuned: f32, base: f32, shift: f32, level: f32) -> f32 {
 /// reference masks the token are meaningless: the caller counts those.
 #[inline(always)]
 pub(crate) fn terms(p: f32, b: f32, x: f32) -> Terms {
-    let near = x.abs() <= 1.0;
-    let x = if x.abs() < f32::INFINITY { x } else { 0.0 };
-    let square = x * x;
+    let (near, far) = (near_terms(p, b, x), far_terms(p, b, x));
+    let is_near = x.abs() <= NEAR;
+    Terms {
+        kl_tuned_base: if is_near {
+            near.kl_tuned_base
+        } else {
+            far.kl_tuned_base
+        },
+        kl_base_tuned: if is_near {
+            near.kl_base_tuned
+        } else {
+            far.kl_base_tuned
+        },
+        js: if is_near { near.js } else { far.js },
+        tv2: if is_near { near.tv2 } else { far.tv2 },
+    }
+}
 
+/// The series are used up to this |x|.
+pub(crate) const NEAR: f32 = 1.0;
+
+/// Terms for |x| <= [`NEAR`].
+#[inline(always)]
+pub(crate) fn near_terms(p: f32, b: f32, x: f32) -> Terms {
+    let square = x * x;
     // e^x - 1 - x = x^2 (even + odd), e^-x - 1 + x = x^2 (even - odd).
     let mut even = 2.535_877_7e-5f32;
     even = even.mul_add(square, 0.001_388_539_3);
@@ -65,46 +86,43 @@ pub(crate) fn terms(p: f32, b: f32, x: f32) -> Terms {
     odd = odd.mul_add(square, 0.008_331_76);
     odd = odd.mul_add(square, 0.166_666_76);
     odd *= x;
-    let rise = even + odd;
-    let fall = even - odd;
-    let near_tuned = (p * square) * fall;
-    let near_base = (b * square) * rise;
-    let far_tuned = p.mul_add(x - 1.0, b);
-    let far_base = b.mul_add(-1.0 - x, p);
-
-    let near_tv = b * square.mul_add(rise, x).abs();
-    let far_tv = (p - b).abs();
-
-    let m = 0.5 * (p + b);
+    let (rise, fall) = (even + odd, even - odd);
     let mut f = 1.500_62e-5f32;
     f = f.mul_add(square, -1.809_839_2e-4);
     f = f.mul_add(square, 0.001_734_908_1);
     f = f.mul_add(square, -0.015_624_853);
     f = f.mul_add(square, 0.125);
-    let near_js = (m * square) * f;
+    Terms {
+        kl_tuned_base: (p * square) * fall,
+        kl_base_tuned: (b * square) * rise,
+        js: (0.5 * (p + b) * square) * f,
+        tv2: b * square.mul_add(rise, x).abs(),
+    }
+}
+
+/// Terms for |x| > [`NEAR`], and of tokens that one or both mask.
+#[inline(always)]
+fn far_terms(p: f32, b: f32, x: f32) -> Terms {
+    let x = if x.abs() < f32::INFINITY { x } else { 0.0 };
     let (less, more) = if p < b { (p, b) } else { (b, p) };
-    let w = less
-        / if more > f32::MIN_POSITIVE {
-            more
-        } else {
-            f32::MIN_POSITIVE
-        };
+    let divisor = if more > f32::MIN_POSITIVE {
+        more
+    } else {
+        f32::MIN_POSITIVE
+    };
+    let w = less / divisor;
     let mut log = -0.066_292f32;
     log = log.mul_add(w, 0.161_908_8);
     log = log.mul_add(w, -0.242_279_47);
     log = log.mul_add(w, 0.332_538_9);
     log = log.mul_add(w, -0.499_964_6);
     log = log.mul_add(w, 0.999_999_6);
-    let far_js = m.mul_add(
-        log.mul_add(-w, std::f32::consts::LN_2),
-        -0.5 * less * x.abs(),
-    );
-
+    let below_ln2 = log.mul_add(-w, std::f32::consts::LN_2);
     Terms {
-        kl_tuned_base: if near { near_tuned } else { far_tuned },
-        kl_base_tuned: if near { near_base } else { far_base },
-        js: if near { near_js } else { far_js },
-        tv2: if near { near_tv } else { far_tv },
+        kl_tuned_base: p.mul_add(x - 1.0, b),
+        kl_base_tuned: b.mul_add(-1.0 - x, p),
+        js: (0.5 * (p + b)).mul_add(below_ln2, -0.5 * less * x.abs()),
+        tv2: (p - b).abs(),
     }
 }
 

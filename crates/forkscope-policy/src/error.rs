@@ -28,7 +28,9 @@ pub enum PolicyError {
     #[error("{0}")]
     Ids(String),
     /// A model produced NaN or +inf; the run stops.
-    #[error("the model produced {what} in row {row}, position {position}; the weights are broken or overflow, nothing was recorded for this row")]
+    #[error(
+        "the model produced {what} in row {row}, position {position}; the weights are broken or overflow, nothing was recorded for this row"
+    )]
     NonFinite {
         /// `NaN` or `+inf`.
         what: &'static str,
@@ -50,6 +52,10 @@ impl PolicyError {
 
     /// A [`PolicyError::Bad`] in one call.
     pub fn bad(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Bad { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+        Self::Bad {
+            path: path.to_owned(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }

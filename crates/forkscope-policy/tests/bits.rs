@@ -115,7 +115,9 @@ fn sample(
         n: 5,
         max_tokens: 24,
         seed: 7,
-        skip: 0, width: Some(width),
+        skip: 0,
+        interrupted: || false,
+        width: Some(width),
     };
     let mut out = Vec::new();
     let pool = rayon::ThreadPoolBuilder::new()

@@ -138,6 +138,7 @@ fn greedy_continuations_are_equal() {
             max_tokens: expected.len(),
             seed: 0,
             skip: 0,
+            interrupted: || false,
             width: None,
         };
         let mut got = Vec::new();

@@ -58,7 +58,7 @@ impl Rational {
         }
     }
 
-    /// Reads a number without spaces, as [`crate::normal`] leaves it. `None` if
+    /// Reads a number without spaces, as `crate::normal` leaves it. `None` if
     /// the whole text is not one number.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, text) = match text.strip_prefix('-') {

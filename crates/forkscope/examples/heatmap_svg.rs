@@ -121,10 +121,10 @@ fn legend(y: f64) -> String {
         );
         x += 58.0;
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" fill=\"#444444\">KL(tuned \u{2016} base), nats; \
-         <tspan fill=\"#8a4b08\">below: first choice of base\u{2192}tuned, where they differ</tspan></text>\n",
+         <tspan fill=\"#8a4b08\">below: first choice of base\u{2192}tuned, where they differ</tspan></text>",
         x + 6.0,
         y + 11.0
     );

@@ -2,10 +2,9 @@
 //!
 //! A command that calls [`watch`] promises to look at [`interrupted`] between
 //! units of work, leave its run `incomplete` and return
-//! [`Failure::Incomplete`](crate::failure::Failure::Incomplete). A second
+//! [`Failure::Incomplete`]. A second
 //! signal ends the process at once, with the same exit code: what is on disk
 //! is whole at any moment. Other commands keep the system's default.
-#![allow(dead_code, reason = "for the commands that leave a run behind")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

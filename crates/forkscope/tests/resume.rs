@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::Sandbox;
 use serde_json::Value;
 
-/// A pair comparison on rollouts that lie in `rollouts`: 92 row groups.
+/// A pair comparison on rollouts that lie in `rollouts`: some 48 row groups.
 const DIFF: &[&str] = &[
     "diff",
     "--base",
@@ -80,8 +80,8 @@ const SCORE: &[&str] = &[
 /// A folder with rollouts to compare on.
 fn with_rollouts() -> Sandbox {
     let sandbox = Sandbox::new();
-    let line = "sample --model embedded:reasoner --problems embedded:problems --limit 4 -n 2 \
-                --max-tokens 96 --out rollouts";
+    let line = "sample --model embedded:reasoner --problems embedded:problems --limit 3 -n 2 \
+                --max-tokens 64 --out rollouts";
     sandbox.ok(&line.split_whitespace().collect::<Vec<_>>());
     sandbox
 }

@@ -2,7 +2,7 @@
 //! divergences.
 
 use super::{LANES, count, exp, groups, kernel, tree};
-use crate::divergence::{log_ratio, terms};
+use crate::divergence::{NEAR, Terms, log_ratio, near_terms, terms};
 
 /// What the second pass needs to know about two rows.
 #[derive(Debug, Clone, Copy)]
@@ -68,33 +68,76 @@ fn moments_body(base: &[f32], tuned: &[f32], weights: &[f32], shift: f32) -> (f6
     (tree(&first), tree(&second))
 }
 
+/// Lane sums of the terms.
+#[derive(Clone, Copy)]
+struct Lanes {
+    kl_tuned_base: [f32; LANES],
+    kl_base_tuned: [f32; LANES],
+    js: [f32; LANES],
+    tv2: [f32; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, i: usize, term: Terms) {
+        self.kl_tuned_base[i] += term.kl_tuned_base;
+        self.kl_base_tuned[i] += term.kl_base_tuned;
+        self.js[i] += term.js;
+        self.tv2[i] += term.tv2;
+    }
+}
+
+/// p, b and ln p - ln b of a token.
+#[inline(always)]
+fn token(base: f32, tuned: f32, at: &LevelTerms) -> (f32, f32, f32) {
+    let b = exp(base - at.max_base) * at.scale_base;
+    let p = exp(tuned - at.max_tuned) * at.scale_tuned;
+    (p, b, log_ratio(tuned, base, at.shift, at.level))
+}
+
+/// Groups that are tried together as near.
+const BLOCK: usize = 4;
+
 #[inline(always)]
 fn pair_body(base: &[f32], tuned: &[f32], at: &LevelTerms) -> PairSums {
-    let mut kl_tuned_base = [0.0f32; LANES];
-    let mut kl_base_tuned = [0.0f32; LANES];
-    let mut js = [0.0f32; LANES];
-    let mut tv2 = [0.0f32; LANES];
+    let mut lanes = Lanes {
+        kl_tuned_base: [0.0; LANES],
+        kl_base_tuned: [0.0; LANES],
+        js: [0.0; LANES],
+        tv2: [0.0; LANES],
+    };
     let (mut only_base, mut only_tuned, mut above) = ([0u32; LANES], [0u32; LANES], [0u32; LANES]);
-    for (base, tuned) in groups(base).iter().zip(groups(tuned)) {
-        for i in 0..LANES {
-            let b = exp(base[i] - at.max_base) * at.scale_base;
-            let p = exp(tuned[i] - at.max_tuned) * at.scale_tuned;
-            let x = log_ratio(tuned[i], base[i], at.shift, at.level);
-            count(&mut only_base[i], x == f32::INFINITY);
-            count(&mut only_tuned[i], x == f32::NEG_INFINITY);
-            count(&mut above[i], base[i] > at.threshold);
-            let term = terms(p, b, x);
-            kl_tuned_base[i] += term.kl_tuned_base;
-            kl_base_tuned[i] += term.kl_base_tuned;
-            js[i] += term.js;
-            tv2[i] += term.tv2;
+    for (base, tuned) in groups(base).chunks(BLOCK).zip(groups(tuned).chunks(BLOCK)) {
+        let before = lanes;
+        let mut far = [0u32; LANES];
+        for (base, tuned) in base.iter().zip(tuned) {
+            for i in 0..LANES {
+                let (p, b, x) = token(base[i], tuned[i], at);
+                far[i] |= u32::from(x.abs() > NEAR);
+                // NaN where both mask: no difference.
+                let x = if x.is_nan() { 0.0 } else { x };
+                count(&mut above[i], base[i] > at.threshold);
+                lanes.add(i, near_terms(p, b, x));
+            }
+        }
+        if far.iter().fold(0, |any, lane| any | lane) == 0 {
+            continue;
+        }
+        lanes = before;
+        for (base, tuned) in base.iter().zip(tuned) {
+            for i in 0..LANES {
+                let (p, b, x) = token(base[i], tuned[i], at);
+                count(&mut only_base[i], x == f32::INFINITY);
+                count(&mut only_tuned[i], x == f32::NEG_INFINITY);
+                lanes.add(i, terms(p, b, x));
+            }
         }
     }
     PairSums {
-        kl_tuned_base: tree(&kl_tuned_base),
-        kl_base_tuned: tree(&kl_base_tuned),
-        js: tree(&js),
-        tv2: tree(&tv2),
+        kl_tuned_base: tree(&lanes.kl_tuned_base),
+        kl_base_tuned: tree(&lanes.kl_base_tuned),
+        js: tree(&lanes.js),
+        tv2: tree(&lanes.tv2),
         only_base_masks: only_base.iter().sum(),
         only_tuned_masks: only_tuned.iter().sum(),
         above: above.iter().sum(),

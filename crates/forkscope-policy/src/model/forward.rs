@@ -327,7 +327,9 @@ impl<'a> Runner<'a> {
     /// Logits of hidden rows (rows x vocabulary), one thread.
     pub(crate) fn logits(&self, hidden: &[f32], out: &mut [f32]) {
         with_scratch(&self.scratch, |s| {
-            self.model.head.apply(hidden, None, false, out, &mut s.linear)
+            self.model
+                .head
+                .apply(hidden, None, false, out, &mut s.linear)
         });
     }
 }

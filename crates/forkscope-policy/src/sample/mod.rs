@@ -54,6 +54,8 @@ pub struct SampleSettings {
     /// (prompt, sample) pairs, in order, that are not to be sampled: a resumed
     /// run has them.
     pub skip: usize,
+    /// Asked before every step; true stops the run.
+    pub interrupted: fn() -> bool,
     /// Completions that run at once at most; `None` chooses by memory.
     pub width: Option<usize>,
 }
@@ -178,7 +180,8 @@ impl<'a> Sampler<'a> {
             let Some((prompt_rows, starters)) = started else {
                 return Ok(());
             };
-            if self.running.is_empty() && self.waiting.is_empty() {
+            let finished = self.running.is_empty() && self.waiting.is_empty();
+            if finished || (self.settings.interrupted)() {
                 return Ok(());
             }
             let pending = self.step(prompt_rows, &starters)?;

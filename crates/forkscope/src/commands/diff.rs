@@ -1,7 +1,7 @@
 //! `forkscope diff`: where, token by token, the second policy differs from the
 //! first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -117,7 +117,7 @@ fn given(
     a: &Arguments,
     settings: &Settings,
     (base, tuned): (&Named, &Named),
-    path: &PathBuf,
+    path: &Path,
     manifest: RunManifest,
 ) -> Outcome {
     let mut rollouts = rollouts::limited(read_rollouts(path)?, a.run.limit);
@@ -142,7 +142,7 @@ fn sampled(
     a: &Arguments,
     settings: &Settings,
     pair: (&Named, &Named),
-    path: &PathBuf,
+    path: &Path,
     manifest: RunManifest,
 ) -> Outcome {
     let by = a.rollouts_by.unwrap_or(By::Tuned);
@@ -176,6 +176,7 @@ fn sampled(
         max_tokens: a.sampling.max_tokens as usize,
         seed: settings.seed,
         skip: 0,
+        interrupted: crate::interrupt::interrupted,
         width: None,
     };
     let mut both: Vec<Vec<Rollout>> = Vec::new();

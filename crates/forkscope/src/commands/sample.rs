@@ -72,6 +72,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
             max_tokens: a.sampling.max_tokens as usize,
             seed: settings.seed,
             skip: 0,
+            interrupted: crate::interrupt::interrupted,
             width: None,
         },
     };

@@ -1,6 +1,5 @@
 //! One progress bar on stderr with rate and time left. Where stderr is not a
 //! terminal, or with `--quiet`, it writes nothing.
-#![allow(dead_code, reason = "for the commands that take longer than a blink")]
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -26,10 +25,9 @@ impl Progress {
         let bar =
             ProgressBar::with_draw_target(Some(total_units), ProgressDrawTarget::stderr_with_hz(5));
         // The template is a constant; a default bar is as good if it is wrong.
-        let style = ProgressStyle::with_template(
-            "{prefix} {bar:30} {pos}/{len} {per_sec} {eta} left {msg}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {per_sec} {eta} left")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_prefix(sanitise(what).into_owned());
         bar.enable_steady_tick(Duration::from_millis(500));
@@ -45,11 +43,6 @@ impl Progress {
     pub fn skip(&self, units: u64) {
         self.bar.inc(units);
         self.bar.reset_eta();
-    }
-
-    /// A short text behind the bar.
-    pub fn set_message(&self, message: &str) {
-        self.bar.set_message(sanitise(message).into_owned());
     }
 
     /// Removes the bar.

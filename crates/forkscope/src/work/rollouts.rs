@@ -92,7 +92,10 @@ impl Job<'_> {
             .text()
             .map(|t| readable(t, &c.ids))
             .unwrap_or_default();
-        let gold = self.problems.get(c.prompt).and_then(|p| p.answer.as_deref());
+        let gold = self
+            .problems
+            .get(c.prompt)
+            .and_then(|p| p.answer.as_deref());
         let whole = matches!(c.ended, Ended::Eos | Ended::Stop);
         let correct = gold.map(|gold| Verifier::Auto.grade(&text, whole, gold).correct);
         let validity = match c.ended {
