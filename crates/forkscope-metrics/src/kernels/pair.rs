@@ -95,7 +95,10 @@ fn token(base: f32, tuned: f32, at: &LevelTerms) -> (f32, f32, f32) {
     (p, b, log_ratio(tuned, base, at.shift, at.level))
 }
 
-/// Groups that are tried together as near.
+/// Groups that are tried together as near: where no token of them is far, as
+/// most of a vocabulary is for two related policies, the far form is not
+/// computed at all. Either way each token has the same terms, added in the same
+/// order.
 const BLOCK: usize = 4;
 
 #[inline(always)]
