@@ -1,5 +1,7 @@
 //! Policies from what a user types, and the digests that name them.
 
+use std::path::Path;
+
 use forkscope_policy::{ModelFiles, Policy};
 use forkscope_records::digest::{FileDigest, sha256_bytes, sha256_file, tree_digest};
 
@@ -21,6 +23,7 @@ pub struct Named {
 
 /// Opens one policy.
 pub fn open(spec: &str) -> Result<Named, Failure> {
+    check_spelling(spec)?;
     let policy = match spec {
         BASE => Policy::open_embedded("embedded:base", embedded::BASE)?,
         REASONER => open(BASE)?
@@ -52,6 +55,8 @@ pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {
     } else if base.starts_with("embedded:") || tuned.starts_with("embedded:") {
         (open(base)?, open(tuned)?)
     } else {
+        check_spelling(base)?;
+        check_spelling(tuned)?;
         let (first, second) = Policy::open_pair(base, tuned)?;
         (
             Named {
@@ -66,6 +71,23 @@ pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {
     };
     base.policy.check_comparable(&tuned.policy)?;
     Ok((base, tuned))
+}
+
+/// Refuses what can be no model, in words that say what to give instead.
+fn check_spelling(spec: &str) -> Result<(), Failure> {
+    let path = Path::new(spec);
+    if path.is_file() {
+        return Err(Failure::Input(format!(
+            "{spec} is a file; give the model's directory, with config.json and safetensors weights in it"
+        )));
+    }
+    let embedded = spec.starts_with("embedded:") && ![BASE, REASONER].contains(&spec);
+    if embedded && !path.exists() {
+        return Err(Failure::Input(format!(
+            "{spec} is not inside this program; there are {BASE} and {REASONER}, and neither takes another adapter"
+        )));
+    }
+    Ok(())
 }
 
 impl Named {
