@@ -35,6 +35,14 @@ impl ReportData {
             what: "run.json",
             source,
         })?;
+        // Times differ between equal runs, and a report must not.
+        let run = match run {
+            serde_json::Value::Object(mut map) => {
+                map.shift_remove("timing");
+                serde_json::Value::Object(map)
+            }
+            other => other,
+        };
         let file = |name: &str| Some(run_dir.join(name)).filter(|path| path.exists());
         let findings = match file("findings.json") {
             Some(_) => read_findings(run_dir)?,

@@ -129,7 +129,7 @@ fn described(run: &RunDir) -> Result<serde_json::Value, Failure> {
         .map_err(|e| Failure::Internal(format!("cannot describe the run: {e}")))?;
     if let Some(map) = json.as_object_mut() {
         map.insert("status".into(), "complete".into());
-        map.remove("timing");
+        map.shift_remove("timing");
     }
     Ok(json)
 }
