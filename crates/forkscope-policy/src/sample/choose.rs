@@ -34,10 +34,11 @@ impl Default for Sampling {
 impl Sampling {
     /// Says what is wrong with the settings, if anything is.
     pub fn check(&self) -> Result<(), String> {
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+        // Below 1e-6 the division by T leaves the range of numbers.
+        let t = self.temperature;
+        if !(t == 0.0 || (1e-6..=1e6).contains(&t)) {
             return Err(format!(
-                "--temperature {} is not a finite number from 0 up",
-                self.temperature
+                "--temperature {t} is neither 0 nor from 1e-6 to 1e6"
             ));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
