@@ -95,7 +95,16 @@ fn ids_beyond_the_vocabulary() {
             bench
                 .sandbox
                 .file("rollouts.json", rollouts(&ids, 3).to_string());
-            bench.refused(SCORE, &["\"p\"", &id.to_string(), "vocabulary of 64", ";"]);
+            bench.refused(
+                SCORE,
+                &[
+                    "rollouts.json",
+                    "\"p\"",
+                    &id.to_string(),
+                    "vocabulary of 64",
+                    ";",
+                ],
+            );
             bench.refused(
                 "diff --base m --tuned m --rollouts rollouts.json --out run",
                 &["\"p\"", "vocabulary"],

@@ -64,12 +64,13 @@ fn a_pattern_that_backtracks_for_ever_does_not() {
     let bench = Bench::new();
     let model = bench.organism("m");
     model.edit("tokenizer.json", |json| {
-        json["pre_tokenizer"] = json!({"type": "Split", "pattern": {"Regex": "(a|a|aa)*(?!.)b"},
+        json["pre_tokenizer"] = json!({"type": "Split", "pattern": {"Regex": "(?:(a+)+)+\\1b"},
             "behavior": "Removed", "invert": false});
     });
     let problem = json!({"problem": "a".repeat(2_000)});
     bench.sandbox.file("problems.jsonl", problem.to_string());
-    bench.refused(SAMPLE, &["token"]);
+    // Within the half minute that every command of these tests has.
+    bench.accepted(SAMPLE);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use forkscope_audit::findings::{FindingSettings, Side};
 use forkscope_audit::{DiffSettings, windows};
-use forkscope_policy::SampleSettings;
 use forkscope_records::digest::digest_path;
 use forkscope_records::types::Rollout;
 use forkscope_records::{RunDir, RunManifest, read_findings, read_rollouts};
@@ -93,6 +92,13 @@ impl By {
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
+    if !a.kl_changed.is_finite() || a.kl_changed < 0.0 {
+        let said = format!(
+            "--kl-changed is {}, not a number of nats, 0 or more",
+            a.kl_changed
+        );
+        return Err(Failure::Usage(said));
+    }
     let (base, tuned) = models::open_pair(&a.base, &a.tuned)?;
     for warning in base.policy.warnings().iter().chain(tuned.policy.warnings()) {
         eprintln!("warning: {}", crate::terminal::sanitise::sanitise(warning));
@@ -121,7 +127,7 @@ fn given(
     manifest: RunManifest,
 ) -> Outcome {
     let mut rollouts = rollouts::limited(read_rollouts(path)?, a.run.limit);
-    windows::check(&mut rollouts, &[&base.policy, &tuned.policy])?;
+    rollouts::check(path, &mut rollouts, &[&base.policy, &tuned.policy])?;
     if a.run.dry_run {
         return Plan::scoring(&[&base.policy, &tuned.policy], &rollouts).print(a.run.json);
     }
@@ -151,7 +157,7 @@ fn sampled(
     } else {
         (pair.1, pair.0)
     };
-    let sampling = a.sampling.sampling()?;
+    let sampler = a.sampling.settings(settings.seed)?;
     let style = a.sampling.style()?;
     let set = prompts::read(path, a.run.limit)?;
     // One text side for both: the same prompt ids, or nothing could be compared.
@@ -170,15 +176,6 @@ fn sampled(
     let Some(mut dir) = run::open(&a.run, manifest)? else {
         return print(a);
     };
-    let settings_of = SampleSettings {
-        sampling,
-        n: a.sampling.n,
-        max_tokens: a.sampling.max_tokens as usize,
-        seed: settings.seed,
-        skip: 0,
-        interrupted: crate::interrupt::interrupted,
-        width: None,
-    };
     let mut both: Vec<Vec<Rollout>> = Vec::new();
     for (named, table) in [(first, "rollouts"), (second, "rollouts_other")] {
         let total = prompts.prompts.len() as u64 * u64::from(a.sampling.n);
@@ -188,7 +185,7 @@ fn sampled(
             named,
             prompts: &prompts.prompts,
             problems: &set.problems,
-            settings: settings_of.clone(),
+            settings: sampler.clone(),
         };
         both.push(rollouts::sample(
             &job,

@@ -48,7 +48,7 @@ pub struct Arguments {
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     let named = models::open(&a.model)?;
     let mut rollouts = crate::work::rollouts::limited(read_rollouts(&a.rollouts)?, a.run.limit);
-    windows::check(&mut rollouts, &[&named.policy])?;
+    crate::work::rollouts::check(&a.rollouts, &mut rollouts, &[&named.policy])?;
     if a.run.dry_run {
         return Plan::scoring(&[&named.policy], &rollouts).print(a.run.json);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forkscope_policy::text::TextSide;
-use forkscope_policy::{Completion, Ended, SamplePrompt, SampleSettings};
+use forkscope_policy::{Completion, Ended, Policy, SamplePrompt, SampleSettings};
 use forkscope_records::types::{FinishReason, Problem, Rollout, Validity};
 use forkscope_records::{RecordsError, RunDir, TableWriter};
 use forkscope_tasks::Verifier;
@@ -141,6 +141,13 @@ pub fn limited(mut rollouts: Vec<Rollout>, limit: Option<u64>) -> Vec<Rollout> {
         seen.len() as u64 <= limit
     });
     rollouts
+}
+
+/// Checks rollouts of the file at `path` against the policies that are to score
+/// them.
+pub fn check(path: &Path, rollouts: &mut [Rollout], policies: &[&Policy]) -> Result<(), Failure> {
+    forkscope_audit::windows::check(rollouts, policies)
+        .map_err(|e| Failure::Input(format!("{}: {e}", file(path).display())))
 }
 
 /// The file that holds the rollouts of what a user gave.
