@@ -317,49 +317,20 @@ impl Run<'_> {
         scores: &mut [f32],
         stride: usize,
     ) {
-        let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
-        let head = segment.head_keys(self.shape, self.head);
+        let keys = Keys {
+            rows: segment.head_keys(self.shape, self.head),
+            capacity: segment.capacity,
+            range: keys,
+            scale: 1.0 / (self.shape.head_dim as f32).sqrt(),
+        };
         let mut i = queries.start;
         while i < queries.end {
-            let left = queries.end - i;
             let target = &mut scores[i * stride + offset..];
-            i += match left {
-                TILE.. => score_tile::<TILE>(
-                    std::array::from_fn(|t| self.query(i + t)),
-                    head,
-                    segment.capacity,
-                    keys.clone(),
-                    scale,
-                    target,
-                    stride,
-                ),
-                4.. => score_tile::<4>(
-                    std::array::from_fn(|t| self.query(i + t)),
-                    head,
-                    segment.capacity,
-                    keys.clone(),
-                    scale,
-                    target,
-                    stride,
-                ),
-                2.. => score_tile::<2>(
-                    std::array::from_fn(|t| self.query(i + t)),
-                    head,
-                    segment.capacity,
-                    keys.clone(),
-                    scale,
-                    target,
-                    stride,
-                ),
-                _ => score_tile::<1>(
-                    std::array::from_fn(|t| self.query(i + t)),
-                    head,
-                    segment.capacity,
-                    keys.clone(),
-                    scale,
-                    target,
-                    stride,
-                ),
+            i += match queries.end - i {
+                TILE.. => score_tile::<TILE>(self, i, &keys, target, stride),
+                4.. => score_tile::<4>(self, i, &keys, target, stride),
+                2.. => score_tile::<2>(self, i, &keys, target, stride),
+                _ => score_tile::<1>(self, i, &keys, target, stride),
             };
         }
     }
@@ -393,20 +364,31 @@ impl Run<'_> {
     }
 }
 
-#[inline(always)]
-fn score_tile<const T: usize>(
-    q: [&[f32]; T],
-    keys: &[f32],
+/// Keys of one head of a segment, and which of its positions are asked for.
+struct Keys<'a> {
+    /// head size x capacity.
+    rows: &'a [f32],
     capacity: usize,
     range: std::ops::Range<usize>,
     scale: f32,
+}
+
+#[inline(always)]
+fn score_tile<const T: usize>(
+    run: &Run<'_>,
+    first: usize,
+    keys: &Keys<'_>,
     out: &mut [f32],
     stride: usize,
 ) -> usize {
-    let mut j = range.start / BLOCK * BLOCK;
-    while j < range.end {
+    let mut q: [&[f32]; T] = [&[]; T];
+    for (t, q) in q.iter_mut().enumerate() {
+        *q = run.query(first + t);
+    }
+    let mut j = keys.range.start / BLOCK * BLOCK;
+    while j < keys.range.end {
         let mut sums = [[0.0f32; BLOCK]; T];
-        for (i, row) in keys.chunks_exact(capacity).enumerate() {
+        for (i, row) in keys.rows.chunks_exact(keys.capacity).enumerate() {
             let block = &row[j..j + BLOCK];
             for t in 0..T {
                 let x = q[t][i];
@@ -417,7 +399,7 @@ fn score_tile<const T: usize>(
         }
         for (t, sum) in sums.iter().enumerate() {
             for (o, s) in out[t * stride + j..][..BLOCK].iter_mut().zip(sum) {
-                *o = s * scale;
+                *o = s * keys.scale;
             }
         }
         j += BLOCK;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use forkscope_policy::SampleSettings;
 use forkscope_records::RunManifest;
 use forkscope_records::types::{Rollout, Validity};
 use serde_json::json;
@@ -43,7 +42,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
-    let sampling = a.sampling.sampling()?;
+    let sampler = a.sampling.settings(settings.seed)?;
     let style = a.sampling.style()?;
     let named = models::open(&a.model)?;
     let set = prompts::read(&a.problems, a.run.limit)?;
@@ -66,15 +65,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         named: &named,
         prompts: &prompts.prompts,
         problems: &set.problems,
-        settings: SampleSettings {
-            sampling,
-            n: a.sampling.n,
-            max_tokens: a.sampling.max_tokens as usize,
-            seed: settings.seed,
-            skip: 0,
-            interrupted: crate::interrupt::interrupted,
-            width: None,
-        },
+        settings: sampler,
     };
     let progress = Progress::new(
         prompts.prompts.len() as u64 * u64::from(a.sampling.n),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use forkscope_policy::Sampling;
 use forkscope_policy::text::{PromptStyle, PromptTemplate};
+use forkscope_policy::{SampleSettings, Sampling};
 
 use crate::failure::Failure;
 
@@ -65,8 +65,8 @@ pub struct SamplingOptions {
 }
 
 impl SamplingOptions {
-    /// The checked settings of the sampler.
-    pub fn sampling(&self) -> Result<Sampling, Failure> {
+    /// How tokens are drawn, checked.
+    fn sampling(&self) -> Result<Sampling, Failure> {
         let sampling = Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
@@ -75,6 +75,19 @@ impl SamplingOptions {
         };
         sampling.check().map_err(Failure::Usage)?;
         Ok(sampling)
+    }
+
+    /// Everything the sampler needs; fails on settings that contradict.
+    pub fn settings(&self, seed: u64) -> Result<SampleSettings, Failure> {
+        Ok(SampleSettings {
+            sampling: self.sampling()?,
+            n: self.n,
+            max_tokens: self.max_tokens as usize,
+            seed,
+            skip: 0,
+            interrupted: crate::interrupt::interrupted,
+            width: None,
+        })
     }
 
     /// The prompt style asked for.
