@@ -16,6 +16,7 @@ use crate::cli::Settings;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
+use crate::terminal::sanitise::sanitise;
 use crate::terminal::table::write_findings;
 use crate::work::compare::Comparison;
 use crate::work::models::{self, Named};
@@ -101,7 +102,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     }
     let (base, tuned) = models::open_pair(&a.base, &a.tuned)?;
     for warning in base.policy.warnings().iter().chain(tuned.policy.warnings()) {
-        eprintln!("warning: {}", crate::terminal::sanitise::sanitise(warning));
+        eprintln!("warning: {}", sanitise(warning));
     }
     let manifest = run::with_policy(run::manifest("diff", settings), "base", &base)?;
     let manifest = run::with_policy(manifest, "tuned", &tuned)?
@@ -247,10 +248,10 @@ fn print(a: &Arguments) -> Outcome {
     } else {
         write_findings(&findings, &mut out)?;
         out.line("")?;
-        out.labelled("run", &a.run.out.display().to_string())?;
+        out.labelled("run", &sanitise(&a.run.out.display().to_string()))?;
         out.labelled(
             "report",
-            &a.run.out.join("report.html").display().to_string(),
+            &sanitise(&a.run.out.join("report.html").display().to_string()),
         )?;
     }
     out.finish()

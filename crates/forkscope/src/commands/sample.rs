@@ -13,6 +13,7 @@ use crate::cli::Settings;
 use crate::failure::Outcome;
 use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
+use crate::terminal::sanitise::sanitise;
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, SamplingOptions};
 use crate::work::plan::Plan;
@@ -120,7 +121,7 @@ fn report(a: &Arguments, rollouts: &[Rollout], named: &Named) -> Outcome {
             "correct": correct,
         }))?;
     } else {
-        out.labelled("run", &a.run.out.display().to_string())?;
+        out.labelled("run", &sanitise(&a.run.out.display().to_string()))?;
         out.labelled(
             "rollouts",
             &format!("{} ({tokens} completion tokens)", rollouts.len()),

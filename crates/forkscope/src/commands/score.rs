@@ -16,6 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::interrupted;
 use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
+use crate::terminal::sanitise::sanitise;
 use crate::work::models::{self, Named};
 use crate::work::options::RunOptions;
 use crate::work::plan::Plan;
@@ -136,7 +137,7 @@ fn report(a: &Arguments, rollouts: &[Rollout], rows: &[ScoreRow]) -> Outcome {
         }))?;
     } else {
         let number = |x: Option<f64>| x.map_or("undefined".to_owned(), |x| format!("{x:.4} nats"));
-        out.labelled("run", &a.run.out.display().to_string())?;
+        out.labelled("run", &sanitise(&a.run.out.display().to_string()))?;
         out.labelled(
             "positions",
             &format!(
