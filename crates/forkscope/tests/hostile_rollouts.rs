@@ -241,6 +241,7 @@ fn flags_that_make_no_sense_are_usage_errors() {
         (sample, "--max-tokens 0"),
         (sample, "--limit 0"),
         (sample, "--threads 0"),
+        (sample, "--stop="),
         (sample, "--prompt-style nonsense"),
         (sample, "--row-group-rows 0"),
         (sample, "--unknown"),

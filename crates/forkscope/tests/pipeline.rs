@@ -314,6 +314,33 @@ fn a_limit_takes_the_first_problems_with_all_their_rollouts() {
 }
 
 #[test]
+fn files_are_read_once_and_so_may_be_pipes() {
+    let sandbox = Sandbox::new();
+    let problems = "{\"problem\": \"a ann has 7 coins .\"}\n";
+    sandbox.file("p.jsonl", problems);
+    let ended = sandbox.shell(
+        "set -e; cat p.jsonl | forkscope sample --model embedded:base --problems /dev/stdin \
+         --max-tokens 8 --out made
+         cat made/rollouts.parquet | forkscope score --model embedded:base --rollouts /dev/stdin \
+         --out piped
+         forkscope score --model embedded:base --rollouts made --out named",
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let digest = |run: &str| {
+        let json = fs::read(sandbox.path().join(run).join("run.json")).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        json["digests"]["data"].clone()
+    };
+    assert_eq!(digest("piped"), digest("named"));
+    assert_eq!(
+        digest("made"),
+        json!(forkscope_records::digest::sha256_bytes(problems.as_bytes()))
+    );
+    let rows = |run: &str| scores(&sandbox.path().join(run));
+    assert_eq!(rows("piped"), rows("named"));
+}
+
+#[test]
 fn a_table_is_exported_as_csv() {
     let sandbox = Sandbox::new();
     sandbox.ok(&words(PAIR));

@@ -7,9 +7,8 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use forkscope_audit::findings::{FindingSettings, Side};
 use forkscope_audit::{DiffSettings, windows};
-use forkscope_records::digest::digest_path;
 use forkscope_records::types::Rollout;
-use forkscope_records::{RunDir, RunManifest, read_findings, read_rollouts};
+use forkscope_records::{RunDir, RunManifest, read_findings};
 use serde_json::json;
 
 use crate::cli::Settings;
@@ -127,14 +126,14 @@ fn given(
     path: &Path,
     manifest: RunManifest,
 ) -> Outcome {
-    let mut rollouts = rollouts::limited(read_rollouts(path)?, a.run.limit);
+    let (mut rollouts, digest) = rollouts::read(path, a.run.limit)?;
     rollouts::check(path, &mut rollouts, &[&base.policy, &tuned.policy])?;
     if a.run.dry_run {
         return Plan::scoring(&[&base.policy, &tuned.policy], &rollouts).print(a.run.json);
     }
     let by = a.rollouts_by.map(By::side);
     let manifest = manifest
-        .digest("data", digest_path(&rollouts::file(path))?)
+        .digest("data", digest)
         .setting("rollouts", path.display().to_string())
         .setting("rollouts_by", json!(a.rollouts_by.map(name)));
     let Some(dir) = run::open(&a.run, manifest)? else {

@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use clap::Args;
 use forkscope_audit::{score_window, windows};
-use forkscope_records::digest::digest_path;
+use forkscope_records::RunDir;
 use forkscope_records::types::{Rollout, ScoreRow, Validity};
-use forkscope_records::{RunDir, read_rollouts};
 use serde_json::json;
 
 use crate::cli::Settings;
@@ -48,15 +47,12 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     let named = models::open(&a.model)?;
-    let mut rollouts = crate::work::rollouts::limited(read_rollouts(&a.rollouts)?, a.run.limit);
+    let (mut rollouts, digest) = crate::work::rollouts::read(&a.rollouts, a.run.limit)?;
     crate::work::rollouts::check(&a.rollouts, &mut rollouts, &[&named.policy])?;
     if a.run.dry_run {
         return Plan::scoring(&[&named.policy], &rollouts).print(a.run.json);
     }
-    let manifest = run::manifest("score", settings).digest(
-        "data",
-        digest_path(&crate::work::rollouts::file(&a.rollouts))?,
-    );
+    let manifest = run::manifest("score", settings).digest("data", digest);
     let manifest = run::with_policy(manifest, "model", &named)?
         .setting("rollouts", a.rollouts.display().to_string())
         .setting("limit", json!(a.run.limit))

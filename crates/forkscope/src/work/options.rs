@@ -54,7 +54,7 @@ pub struct SamplingOptions {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_tokens: u32,
     /// A further string that ends a completion (may be given several times)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// How a problem becomes a prompt: auto, raw, chat, or a family (see docs/cli.md)
     #[arg(long, value_name = "STYLE", default_value = "auto")]

@@ -5,8 +5,8 @@ use std::path::Path;
 use bytes::Bytes;
 use forkscope_policy::text::{Message, Prompt, PromptStyle, TemplateInputs};
 use forkscope_policy::{Policy, SamplePrompt};
-use forkscope_records::digest::{sha256_bytes, sha256_file};
-use forkscope_records::import::{read_problems, read_problems_bytes};
+use forkscope_records::digest::sha256_bytes;
+use forkscope_records::import::read_problems_bytes;
 use forkscope_records::types::{Problem, ProblemPrompt};
 
 use super::models::Named;
@@ -36,7 +36,9 @@ pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
             sha256_bytes(bytes),
         )
     } else {
-        (read_problems(path)?, sha256_file(path)?)
+        let bytes = super::rollouts::bytes_of(path)?;
+        let digest = sha256_bytes(&bytes);
+        (read_problems_bytes(bytes, path)?, digest)
     };
     problems.truncate(limit.map_or(usize::MAX, |n| n as usize));
     Ok(ProblemSet { problems, digest })

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use forkscope_policy::text::TextSide;
 use forkscope_policy::{Completion, Ended, Policy, SamplePrompt, SampleSettings};
+use forkscope_records::digest::sha256_bytes;
+use forkscope_records::import::read_rollouts_bytes;
 use forkscope_records::types::{FinishReason, Problem, Rollout, Validity};
 use forkscope_records::{RecordsError, RunDir, TableWriter};
 use forkscope_tasks::Verifier;
@@ -129,8 +132,26 @@ fn readable(text: &TextSide, ids: &[u32]) -> String {
     text.tokenizer.decode(ids, true)
 }
 
+/// Reads the rollouts of what a user gave, with the SHA-256 of the very bytes
+/// that were read.
+pub fn read(given: &Path, limit: Option<u64>) -> Result<(Vec<Rollout>, String), Failure> {
+    let path = file(given);
+    let bytes = bytes_of(&path)?;
+    let digest = sha256_bytes(&bytes);
+    Ok((limited(read_rollouts_bytes(bytes, &path)?, limit), digest))
+}
+
+/// The bytes of a file, or of what cannot be read twice, such as a pipe.
+pub fn bytes_of(path: &Path) -> Result<Bytes, Failure> {
+    let read = |source| RecordsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    Ok(std::fs::read(path).map_err(read)?.into())
+}
+
 /// The rollouts of the first `limit` problems, in the order of rows.
-pub fn limited(mut rollouts: Vec<Rollout>, limit: Option<u64>) -> Vec<Rollout> {
+fn limited(mut rollouts: Vec<Rollout>, limit: Option<u64>) -> Vec<Rollout> {
     forkscope_audit::windows::in_row_order(&mut rollouts);
     let Some(limit) = limit else { return rollouts };
     let mut seen: Vec<String> = Vec::new();
@@ -151,7 +172,7 @@ pub fn check(path: &Path, rollouts: &mut [Rollout], policies: &[&Policy]) -> Res
 }
 
 /// The file that holds the rollouts of what a user gave.
-pub fn file(given: &Path) -> PathBuf {
+fn file(given: &Path) -> PathBuf {
     if given.is_dir() {
         given.join("rollouts.parquet")
     } else {
