@@ -5,14 +5,18 @@
 //! 2312.03732). What changes the formula in any other way (DoRA, biases,
 //! trained heads, ...) is named and refused.
 
+mod pattern;
+mod targets;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::config::{Fields, ModelConfig};
-use super::weights::{Tensor, open_safetensors};
 use crate::PolicyError;
 use crate::files::ModelFiles;
+use crate::model::config::{Fields, ModelConfig};
+use crate::model::weights::{Tensor, open_safetensors};
+use targets::Targets;
 
 /// The seven matrices of a block that an adapter can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -358,67 +362,6 @@ impl Settings {
     }
 }
 
-enum Targets<'a> {
-    AllLinear,
-    Names(&'a Fields<'a>, Vec<&'a str>),
-    Pattern(Box<pattern::Anchored>),
-}
-
-impl<'a> Targets<'a> {
-    fn parse(
-        files: &ModelFiles,
-        f: &'a Fields<'a>,
-        field: &str,
-    ) -> Result<Option<Self>, PolicyError> {
-        Ok(Some(match f.get(field) {
-            Some(Value::String(s)) if s == "all-linear" => Self::AllLinear,
-            Some(Value::String(s)) => {
-                Self::Pattern(Box::new(pattern::Anchored::new(files, field, s)?))
-            }
-            Some(Value::Array(list)) => {
-                let names = list.iter().map(|v| {
-                    v.as_str().ok_or_else(|| {
-                        f.bad(format!("field `{field}` holds something other than names"))
-                    })
-                });
-                Self::Names(f, names.collect::<Result<_, _>>()?)
-            }
-            Some(_) => {
-                return Err(f.bad(format!("field `{field}` is neither a list nor a pattern")));
-            }
-            None => return Ok(None),
-        }))
-    }
-
-    fn matches(&self, module: &str) -> bool {
-        match self {
-            Self::AllLinear => true,
-            Self::Names(_, names) => names.iter().any(|n| {
-                module == *n
-                    || module
-                        .strip_suffix(n)
-                        .is_some_and(|rest| rest.ends_with('.'))
-            }),
-            Self::Pattern(p) => p.matches(module),
-        }
-    }
-
-    fn check_names(&self) -> Result<(), PolicyError> {
-        let Self::Names(f, names) = self else {
-            return Ok(());
-        };
-        for name in names {
-            let known = Projection::ALL
-                .iter()
-                .any(|p| name.ends_with(p.path().rsplit('.').next().unwrap_or_default()));
-            if !known {
-                return Err(f.bad(format!("`target_modules` names `{}`; only q, k, v, o, gate, up and down projections can be adapted", name.escape_debug())));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn layers_to_transform(f: &Fields<'_>) -> Result<Option<Vec<usize>>, PolicyError> {
     let bad = || f.bad("field `layers_to_transform` is neither a layer nor a list of layers");
     match f.get("layers_to_transform") {
@@ -464,47 +407,4 @@ fn parse_name(name: &str, model: &ModelConfig) -> Option<(usize, Projection, boo
     };
     let projection = Projection::ALL.into_iter().find(|p| p.path() == module)?;
     Some((layer, projection, is_a))
-}
-
-mod pattern {
-    //! Module patterns: linear-time regular expressions with bounded size.
-
-    use crate::PolicyError;
-    use crate::files::ModelFiles;
-
-    pub(super) struct Anchored(regex::Regex);
-
-    impl Anchored {
-        /// Matches whole module names.
-        pub(super) fn new(
-            files: &ModelFiles,
-            field: &str,
-            pattern: &str,
-        ) -> Result<Self, PolicyError> {
-            Self::build(files, field, &format!("^(?:{pattern})$"))
-        }
-
-        /// Matches a name or the end of it after a dot.
-        pub(super) fn suffix(
-            files: &ModelFiles,
-            field: &str,
-            pattern: &str,
-        ) -> Result<Self, PolicyError> {
-            Self::build(files, field, &format!("^(?:.*\\.)?(?:{pattern})$"))
-        }
-
-        fn build(files: &ModelFiles, field: &str, pattern: &str) -> Result<Self, PolicyError> {
-            regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map(Self).map_err(|_| {
-                PolicyError::bad(
-                    &files.path(super::CONFIG),
-                    format!("field `{field}`: `{}` is not a pattern of the supported kind", pattern.escape_debug()),
-                    "use a plain regular expression without look-around or back-references, or list the modules",
-                )
-            })
-        }
-
-        pub(super) fn matches(&self, module: &str) -> bool {
-            self.0.is_match(module)
-        }
-    }
 }
