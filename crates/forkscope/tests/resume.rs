@@ -1,137 +1,18 @@
-//! Runs that are killed, interrupted or repeated end in the bytes of a run that
-//! was left alone.
+//! Runs that are killed or interrupted end in the bytes of a run that was left
+//! alone.
 
 #![cfg(unix)]
 
-mod common;
+mod runs;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::Sandbox;
+use runs::common::Sandbox;
+use runs::{DIFF, FROM_PROBLEMS, SAMPLE, SCORE, assert_same_bytes, to, with_rollouts};
 use serde_json::Value;
-
-/// A pair comparison on rollouts that lie in `rollouts`: some 48 row groups.
-const DIFF: &[&str] = &[
-    "diff",
-    "--base",
-    "embedded:base",
-    "--tuned",
-    "embedded:reasoner",
-    "--rollouts",
-    "rollouts",
-    "--row-group-rows",
-    "8",
-    "--replicates",
-    "20",
-];
-
-/// The same from problems: both policies are sampled first.
-const FROM_PROBLEMS: &[&str] = &[
-    "diff",
-    "--base",
-    "embedded:base",
-    "--tuned",
-    "embedded:reasoner",
-    "--problems",
-    "embedded:problems",
-    "--limit",
-    "6",
-    "-n",
-    "24",
-    "--max-tokens",
-    "12",
-    "--row-group-rows",
-    "64",
-    "--replicates",
-    "20",
-];
-
-/// Eighteen groups of 64 rollouts; 384 are sampled at a time.
-const SAMPLE: &[&str] = &[
-    "sample",
-    "--model",
-    "embedded:base",
-    "--problems",
-    "embedded:problems",
-    "--limit",
-    "24",
-    "-n",
-    "48",
-    "--max-tokens",
-    "8",
-    "--temperature",
-    "0.7",
-];
-
-const SCORE: &[&str] = &[
-    "score",
-    "--model",
-    "embedded:reasoner",
-    "--rollouts",
-    "rollouts",
-    "--row-group-rows",
-    "16",
-];
-
-/// A folder with rollouts to compare on.
-fn with_rollouts() -> Sandbox {
-    let sandbox = Sandbox::new();
-    let line = "sample --model embedded:reasoner --problems embedded:problems --limit 3 -n 2 \
-                --max-tokens 64 --out rollouts";
-    sandbox.ok(&line.split_whitespace().collect::<Vec<_>>());
-    sandbox
-}
-
-fn to<'a>(args: &[&'a str], out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [args, &["--out", out], more].concat()
-}
-
-/// Every file below a run but what may differ: `timing` in `run.json`.
-fn bytes(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![run.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let mut content = fs::read(&path).unwrap();
-            if path.ends_with("run.json") {
-                let mut json: Value = serde_json::from_slice(&content).unwrap();
-                json.as_object_mut().unwrap().remove("timing").unwrap();
-                content = serde_json::to_vec_pretty(&json).unwrap();
-            }
-            files.insert(path.strip_prefix(run).unwrap().to_owned(), content);
-        }
-    }
-    files
-}
-
-fn assert_same_bytes(sandbox: &Sandbox, left: &str, right: &str) {
-    let (left_files, right_files) = (
-        bytes(&sandbox.path().join(left)),
-        bytes(&sandbox.path().join(right)),
-    );
-    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(
-        names(&left_files),
-        names(&right_files),
-        "{left} and {right} hold other files"
-    );
-    for (name, content) in &left_files {
-        assert!(
-            content == &right_files[name],
-            "{} differs between {left} and {right}",
-            name.display()
-        );
-    }
-}
 
 fn status(sandbox: &Sandbox, run: &str) -> String {
     let json = fs::read(sandbox.path().join(run).join("run.json")).unwrap();
@@ -290,149 +171,10 @@ fn threads_change_no_byte() {
     }
 }
 
-/// Name, length, content and time of change of every file of a run.
-fn untouched(run: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
-    let mut files: Vec<_> = fs::read_dir(run)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let changed = fs::metadata(&path).unwrap().modified().unwrap();
-            (path.clone(), fs::read(&path).unwrap(), changed)
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-#[test]
-fn a_complete_run_is_left_alone() {
-    let sandbox = with_rollouts();
-    for args in [DIFF, SAMPLE, FROM_PROBLEMS, SCORE] {
-        let first = sandbox.ok(&to(args, "run", &[]));
-        let before = untouched(&sandbox.path().join("run"));
-        let again = sandbox.ok(&to(args, "run", &["--resume", "--threads", "1"]));
-        assert_eq!(first, again, "a complete run is printed again");
-        assert!(
-            before == untouched(&sandbox.path().join("run")),
-            "{}",
-            args.join(" ")
-        );
-        fs::remove_dir_all(sandbox.path().join("run")).unwrap();
-    }
-}
-
-#[test]
-fn other_settings_are_refused_by_name() {
-    let sandbox = with_rollouts();
-    sandbox.ok(&to(FROM_PROBLEMS, "run", &[]));
-    let before = untouched(&sandbox.path().join("run"));
-    let changed = |from: &str, to: &'static str| -> Vec<&str> {
-        let mut args = FROM_PROBLEMS.to_vec();
-        let at = args.iter().position(|a| *a == from).unwrap();
-        args[at + 1] = to;
-        args
-    };
-    let more = |more: &[&'static str]| [FROM_PROBLEMS, more].concat();
-    for (args, setting) in [
-        (changed("--row-group-rows", "32"), "settings.row_group_rows"),
-        (changed("--replicates", "21"), "settings.replicates"),
-        (changed("--limit", "5"), "settings.limit"),
-        (changed("--max-tokens", "13"), "settings.max_tokens"),
-        (changed("-n", "23"), "settings.n"),
-        (changed("--tuned", "embedded:base"), "settings.tuned"),
-        (more(&["--seed", "43"]), "seeds.seed"),
-        (more(&["--temperature", "0.5"]), "settings.temperature"),
-        (more(&["--stop", "."]), "settings.stop"),
-        (more(&["--rollouts-by", "base"]), "settings.rollouts_by"),
-        (more(&["--kl-changed", "0.2"]), "settings.kl_changed"),
-        (more(&["--class-topk", "3"]), "settings.class_topk"),
-        (more(&["--record-topk", "3"]), "settings.record_topk"),
-    ] {
-        let line = sandbox.fails(3, &to(&args, "run", &["--resume"]));
-        assert!(
-            line.contains(setting) && line.contains("recorded") && line.contains("--out"),
-            "{setting}: {line}"
-        );
-    }
-    // Another command in the same directory.
-    let line = sandbox.fails(3, &to(SCORE, "run", &["--resume"]));
-    assert!(
-        line.contains("command") && line.contains("\"diff\""),
-        "{line}"
-    );
-    assert!(before == untouched(&sandbox.path().join("run")));
-}
-
-#[test]
-fn other_data_are_refused_by_name() {
-    let sandbox = with_rollouts();
-    sandbox.file(
-        "problems.jsonl",
-        "{\"problem\": \"a ann has 72 coins .\"}\n",
-    );
-    let args: Vec<&str> = SAMPLE
-        .iter()
-        .map(|a| {
-            if *a == "embedded:problems" {
-                "problems.jsonl"
-            } else {
-                a
-            }
-        })
-        .collect();
-    sandbox.ok(&to(&args, "run", &[]));
-    sandbox.file(
-        "problems.jsonl",
-        "{\"problem\": \"a ann has 73 coins .\"}\n",
-    );
-    let line = sandbox.fails(3, &to(&args, "run", &["--resume"]));
-    assert!(line.contains("digests.data"), "{line}");
-}
-
-#[test]
-fn nothing_is_written_over() {
-    let sandbox = with_rollouts();
-    sandbox.ok(&to(SCORE, "run", &[]));
-    fs::create_dir(sandbox.path().join("notes")).unwrap();
-    sandbox.file("notes/mine.txt", "do not lose this");
-    sandbox.file("file", "do not lose this either");
-    for args in [DIFF, SAMPLE, FROM_PROBLEMS, SCORE] {
-        for out in ["run", "notes"] {
-            let line = sandbox.fails(3, &to(args, out, &[]));
-            assert!(
-                line.contains("not empty") && line.contains("--resume") && line.contains(out),
-                "{line}"
-            );
-        }
-        let line = sandbox.fails(3, &to(args, "notes", &["--resume"]));
-        assert!(
-            line.contains("run.json") && line.contains("notes"),
-            "{line}"
-        );
-        let line = sandbox.fails(3, &to(args, "file", &[]));
-        assert!(line.contains("file"), "{line}");
-    }
-    assert_eq!(
-        fs::read_dir(sandbox.path().join("notes")).unwrap().count(),
-        1
-    );
-    assert_eq!(
-        fs::read(sandbox.path().join("file")).unwrap(),
-        b"do not lose this either"
-    );
-    // An empty directory is as good as none, and --resume may start.
-    fs::create_dir(sandbox.path().join("empty")).unwrap();
-    sandbox.ok(&to(SCORE, "empty", &[]));
-    sandbox.ok(&to(SCORE, "new", &["--resume"]));
-    assert_same_bytes(&sandbox, "run", "empty");
-    assert_same_bytes(&sandbox, "run", "new");
-}
-
 #[test]
 fn a_signal_leaves_an_incomplete_run_that_goes_on() {
     let sandbox = with_rollouts();
     for (args, signal, table) in [
-        (DIFF, "INT", "tokens"),
         (DIFF, "TERM", "tokens"),
         (SCORE, "INT", "tokens"),
         (SAMPLE, "INT", "rollouts"),
