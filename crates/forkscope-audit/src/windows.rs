@@ -8,6 +8,10 @@ use forkscope_records::types::{Rollout, Validity};
 
 use crate::AuditError;
 
+/// Positions per window, unless one rollout is longer: the size of a row group,
+/// and few enough that two sets of hidden states are small.
+const WINDOW: usize = 4096;
+
 /// Orders rollouts as rows are ordered: problems as they first appear, then by
 /// sample.
 pub fn in_row_order(rollouts: &mut [Rollout]) {
@@ -42,6 +46,10 @@ pub fn check(rollouts: &mut [Rollout], policies: &[&Policy]) -> Result<(), Audit
                 "token id {id} is outside the vocabulary of {vocab}; score rollouts with the model that made them"
             )));
         }
+        if rollout.validity == Validity::NonFinite {
+            // Somebody's recorded numbers; the ids are sound and scored anew.
+            rollout.validity = Validity::Ok;
+        }
         if len == rollout.prompt_len {
             rollout.validity = Validity::Empty;
         } else if policies.iter().any(|p| !p.can_score(len)) {
@@ -57,10 +65,14 @@ pub fn yields_rows(rollout: &Rollout) -> bool {
         && !rollout.completion().is_empty()
 }
 
-/// Windows of about `positions` rows over the rollouts that yield rows, leaving
+/// Windows of about 4,096 rows over the rollouts that yield rows, leaving
 /// out rollouts whose rows are all among the first `kept`. Each comes with the
 /// number of its first rows that are kept already.
-pub fn windows(rollouts: &[Rollout], positions: usize, kept: u64) -> Vec<(Vec<&Rollout>, usize)> {
+pub fn windows(rollouts: &[Rollout], kept: u64) -> Vec<(Vec<&Rollout>, usize)> {
+    windows_of(rollouts, WINDOW, kept)
+}
+
+fn windows_of(rollouts: &[Rollout], positions: usize, kept: u64) -> Vec<(Vec<&Rollout>, usize)> {
     let mut out: Vec<(Vec<&Rollout>, usize)> = Vec::new();
     let mut kept = usize::try_from(kept).unwrap_or(usize::MAX);
     let mut size = usize::MAX;
@@ -139,7 +151,7 @@ mod tests {
             .collect();
         for size in [1, 6, 8, 100] {
             for kept in 0..=28 {
-                let rows: usize = windows(&rollouts, size, kept)
+                let rows: usize = windows_of(&rollouts, size, kept)
                     .iter()
                     .map(|(w, skip)| w.iter().map(|r| r.completion().len()).sum::<usize>() - skip)
                     .sum();

@@ -3,12 +3,15 @@
 //! Weights are mapped, never copied; a file that somebody truncates while it is
 //! mapped ends the process, so models belong in directories nobody writes to.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::PolicyError;
+use crate::text::MAX_TOKENIZER_BYTES;
 
 /// A file that is part of the binary.
 #[derive(Debug, Clone, Copy)]
@@ -19,16 +22,24 @@ pub struct EmbeddedFile {
     pub bytes: &'static [u8],
 }
 
-/// Where a model's files come from.
+/// Largest small file (configuration, tokenizer, template) that is read.
+const MAX_SMALL: u64 = MAX_TOKENIZER_BYTES as u64;
+
+/// Where a model's files come from. Every file is opened once: whoever asks
+/// again, a digest above all, gets the bytes that were used.
 #[derive(Debug, Clone)]
-pub enum ModelFiles {
+pub struct ModelFiles {
+    source: Source,
+    opened: Arc<Mutex<BTreeMap<String, Blob>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
     /// A directory in the Hugging Face layout.
     Dir(PathBuf),
     /// Files inside the binary, under a display name.
     Embedded {
-        /// Shown in messages in place of a directory.
         name: &'static str,
-        /// The files.
         files: &'static [EmbeddedFile],
     },
 }
@@ -40,6 +51,8 @@ pub enum Blob {
     Mapped(Arc<memmap2::Mmap>),
     /// Bytes of the binary.
     Static(&'static [u8]),
+    /// A small file that was read.
+    Read(Arc<Vec<u8>>),
 }
 
 impl Deref for Blob {
@@ -48,6 +61,7 @@ impl Deref for Blob {
         match self {
             Self::Mapped(m) => m,
             Self::Static(b) => b,
+            Self::Read(b) => b,
         }
     }
 }
@@ -66,35 +80,92 @@ impl Blob {
     }
 }
 
+/// Reads a blob from its start. The pages of a mapped file are given back as
+/// they are passed, so that reading a large file through takes little memory.
+#[derive(Debug)]
+pub struct BlobReader {
+    blob: Blob,
+    at: usize,
+    released: usize,
+}
+
+impl BlobReader {
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.blob.len() as u64
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        const STEP: usize = 1 << 26;
+        let left = self.blob.get(self.at..).unwrap_or(&[]);
+        let n = left.len().min(out.len());
+        out[..n].copy_from_slice(&left[..n]);
+        self.at += n;
+        #[cfg(unix)]
+        if let Blob::Mapped(m) = &self.blob
+            && self.at - self.released >= STEP
+        {
+            // Sound as in `Blob::release`.
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            let _ = unsafe { m.unchecked_advise_range(advice, self.released, STEP) };
+            self.released += STEP;
+        }
+        Ok(n)
+    }
+}
+
 impl ModelFiles {
+    /// The files of a directory.
+    pub fn dir_at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            source: Source::Dir(dir.into()),
+            opened: Arc::default(),
+        }
+    }
+
+    /// Files inside the binary, under a display name.
+    pub fn embedded(name: &'static str, files: &'static [EmbeddedFile]) -> Self {
+        Self {
+            source: Source::Embedded { name, files },
+            opened: Arc::default(),
+        }
+    }
+
+    /// What messages put before the names of the files.
+    pub fn place(&self) -> &Path {
+        match &self.source {
+            Source::Dir(dir) => dir,
+            Source::Embedded { name, .. } => Path::new(name),
+        }
+    }
+
     /// The path (or display path) of a file, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
-        match self {
-            Self::Dir(dir) => dir.join(name),
-            Self::Embedded { name: model, .. } => Path::new(model).join(name),
-        }
+        self.place().join(name)
     }
 
     /// The directory, where there is one.
     pub fn dir(&self) -> Option<&Path> {
-        match self {
-            Self::Dir(dir) => Some(dir),
-            Self::Embedded { .. } => None,
+        match &self.source {
+            Source::Dir(dir) => Some(dir),
+            Source::Embedded { .. } => None,
         }
     }
 
     /// Whether the file exists.
     pub fn has(&self, name: &str) -> bool {
-        match self {
-            Self::Dir(dir) => dir.join(name).is_file(),
-            Self::Embedded { files, .. } => files.iter().any(|f| f.name == name),
+        match &self.source {
+            Source::Dir(dir) => dir.join(name).is_file(),
+            Source::Embedded { files, .. } => files.iter().any(|f| f.name == name),
         }
     }
 
     /// Names of the files directly in the model's folder, sorted.
     pub fn names(&self) -> Result<Vec<String>, PolicyError> {
-        let mut names: Vec<String> = match self {
-            Self::Dir(dir) => {
+        let mut names: Vec<String> = match &self.source {
+            Source::Dir(dir) => {
                 let read = |source| PolicyError::Read {
                     path: dir.clone(),
                     source,
@@ -106,28 +177,38 @@ impl ModelFiles {
                     .map(|e| e.file_name().to_string_lossy().into_owned())
                     .collect()
             }
-            Self::Embedded { files, .. } => files.iter().map(|f| f.name.to_owned()).collect(),
+            Source::Embedded { files, .. } => files.iter().map(|f| f.name.to_owned()).collect(),
         };
         names.sort();
         Ok(names)
     }
 
-    /// Reads a small file (configuration, tokenizer); `None` if it is absent.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PolicyError> {
-        match self {
-            Self::Dir(dir) => {
-                let path = dir.join(name);
-                match std::fs::read(&path) {
-                    Ok(bytes) => Ok(Some(bytes)),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(PolicyError::Read { path, source }),
-                }
+    /// A small file (configuration, tokenizer); `None` if it is absent.
+    pub fn read(&self, name: &str) -> Result<Option<Blob>, PolicyError> {
+        self.once(name, |path| {
+            let failed = |source| PolicyError::Read {
+                path: path.to_owned(),
+                source,
+            };
+            let file = match File::open(path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(source) => return Err(failed(source)),
+            };
+            let mut bytes = Vec::new();
+            file.take(MAX_SMALL + 1)
+                .read_to_end(&mut bytes)
+                .map_err(failed)?;
+            if bytes.len() as u64 > MAX_SMALL {
+                let problem = format!("is larger than {MAX_SMALL} bytes");
+                return Err(PolicyError::bad(
+                    path,
+                    problem,
+                    "check that it is the file its name says",
+                ));
             }
-            Self::Embedded { files, .. } => Ok(files
-                .iter()
-                .find(|f| f.name == name)
-                .map(|f| f.bytes.to_vec())),
-        }
+            Ok(Some(Blob::Read(Arc::new(bytes))))
+        })
     }
 
     /// Reads a small JSON object; `None` if the file is absent.
@@ -135,18 +216,15 @@ impl ModelFiles {
         let Some(bytes) = self.read(name)? else {
             return Ok(None);
         };
+        let remedy = "restore the file from its source";
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| {
-            PolicyError::bad(
-                &self.path(name),
-                format!("is not JSON ({e})"),
-                "restore the file from its source",
-            )
+            PolicyError::bad(&self.path(name), format!("is not JSON ({e})"), remedy)
         })?;
         if !value.is_object() {
             return Err(PolicyError::bad(
                 &self.path(name),
                 "is not a JSON object",
-                "restore the file from its source",
+                remedy,
             ));
         }
         Ok(Some(value))
@@ -154,37 +232,74 @@ impl ModelFiles {
 
     /// Maps a large file.
     pub fn map(&self, name: &str) -> Result<Blob, PolicyError> {
-        let path = self.path(name);
-        match self {
-            Self::Dir(_) => {
-                let read = |source| PolicyError::Read {
-                    path: path.clone(),
-                    source,
-                };
-                let file = File::open(&path).map_err(read)?;
-                if file.metadata().map_err(read)?.len() == 0 {
-                    return Err(PolicyError::bad(
-                        &path,
-                        "is empty",
-                        "download or convert the weights again",
-                    ));
-                }
-                // Safety: the mapping is read-only; see the module's note on
-                // files that change under a running process.
-                let map = unsafe { memmap2::Mmap::map(&file) }.map_err(read)?;
-                Ok(Blob::Mapped(Arc::new(map)))
+        let mapped = self.once(name, |path| {
+            let failed = |source| PolicyError::Read {
+                path: path.to_owned(),
+                source,
+            };
+            let file = File::open(path).map_err(failed)?;
+            if file.metadata().map_err(failed)?.len() == 0 {
+                return Err(PolicyError::bad(
+                    path,
+                    "is empty",
+                    "download or convert the weights again",
+                ));
             }
-            Self::Embedded { files, .. } => files
-                .iter()
-                .find(|f| f.name == name)
-                .map(|f| Blob::Static(f.bytes))
-                .ok_or_else(|| {
-                    PolicyError::bad(
-                        &path,
-                        "is not among the embedded files",
-                        "report this as a fault of forkscope",
-                    )
-                }),
+            // Safety: the mapping is read-only; see the module's note on files
+            // that change under a running process.
+            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+            Ok(Some(Blob::Mapped(Arc::new(map))))
+        })?;
+        mapped.ok_or_else(|| {
+            PolicyError::bad(
+                &self.path(name),
+                "is not among the embedded files",
+                "report this as a fault of forkscope",
+            )
+        })
+    }
+
+    /// A reader over the bytes that were used of a file, or would be.
+    pub fn reader(&self, name: &str) -> Result<BlobReader, PolicyError> {
+        let used = self
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        let blob = match used {
+            Some(blob) => blob,
+            None => self.map(name)?,
+        };
+        Ok(BlobReader {
+            blob,
+            at: 0,
+            released: 0,
+        })
+    }
+
+    fn once(
+        &self,
+        name: &str,
+        open: impl FnOnce(&Path) -> Result<Option<Blob>, PolicyError>,
+    ) -> Result<Option<Blob>, PolicyError> {
+        let dir = match &self.source {
+            Source::Dir(dir) => dir,
+            Source::Embedded { files, .. } => {
+                return Ok(files
+                    .iter()
+                    .find(|f| f.name == name)
+                    .map(|f| Blob::Static(f.bytes)));
+            }
+        };
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blob) = opened.get(name) {
+            return Ok(Some(blob.clone()));
         }
+        let blob = open(&dir.join(name))?;
+        if let Some(blob) = &blob {
+            opened.insert(name.to_owned(), blob.clone());
+        }
+        Ok(blob)
     }
 }

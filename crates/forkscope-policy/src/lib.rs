@@ -14,7 +14,7 @@ mod score;
 pub mod text;
 
 pub use error::PolicyError;
-pub use files::{EmbeddedFile, ModelFiles};
+pub use files::{Blob, BlobReader, EmbeddedFile, ModelFiles};
 pub use model::{Adapter, Architecture, Model, ModelConfig, Projection};
 pub use policy::Policy;
 pub use sample::{Completion, Ended, SamplePrompt, SampleSettings, Sampling};

@@ -1,6 +1,6 @@
 //! Opening a policy from what a user types, and what it is made of.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::PolicyError;
@@ -26,7 +26,7 @@ impl Policy {
     /// split at the last `+`.
     pub fn open(spec: &str) -> Result<Self, PolicyError> {
         if Path::new(spec).exists() {
-            return Self::open_files(ModelFiles::Dir(PathBuf::from(spec)), None);
+            return Self::open_files(ModelFiles::dir_at(spec), None);
         }
         match spec.rsplit_once('+') {
             Some((model, adapter)) if !model.is_empty() && !adapter.is_empty() => {
@@ -41,7 +41,7 @@ impl Policy {
         name: &'static str,
         files: &'static [EmbeddedFile],
     ) -> Result<Self, PolicyError> {
-        Self::open_files(ModelFiles::Embedded { name, files }, None)
+        Self::open_files(ModelFiles::embedded(name, files), None)
     }
 
     /// The same model with an adapter that is part of the binary; the weights
@@ -51,23 +51,21 @@ impl Policy {
         name: &'static str,
         files: &'static [EmbeddedFile],
     ) -> Result<Self, PolicyError> {
-        self.with_adapter(ModelFiles::Embedded { name, files })
+        self.with_adapter(ModelFiles::embedded(name, files))
     }
 
     /// Opens two policies; where both are the same model the weights are shared.
     pub fn open_pair(base: &str, tuned: &str) -> Result<(Self, Self), PolicyError> {
         let first = Self::open(base)?;
         let shared = match (
-            &first.files,
+            first.files.dir(),
             Path::new(tuned).exists(),
             tuned.rsplit_once('+'),
         ) {
-            (ModelFiles::Dir(dir), false, Some((model, adapter))) if first.adapter.is_none() => {
-                locate(model)?
-                    .dir()
-                    .filter(|other| same_dir(dir, other))
-                    .map(|_| adapter)
-            }
+            (Some(dir), false, Some((model, adapter))) if first.adapter.is_none() => locate(model)?
+                .dir()
+                .filter(|other| same_dir(dir, other))
+                .map(|_| adapter),
             _ => None,
         };
         let second = match shared {
@@ -117,16 +115,17 @@ impl Policy {
     fn with_adapter(&self, files: ModelFiles) -> Result<Self, PolicyError> {
         let adapter = Adapter::open(&files, self.model.config())?;
         let mut warnings = self.warnings.clone();
-        let base = self
-            .files
-            .dir()
-            .and_then(|d| d.file_name())
-            .map(|n| n.to_string_lossy().into_owned());
-        if let (Some(named), Some(base)) = (&adapter.base_name, base)
-            && Path::new(named)
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                != Some(base)
+        // A hub snapshot's folder is named by its commit, so every part of the
+        // path counts; the cache writes `/` as `--`.
+        let named = adapter
+            .base_name
+            .as_deref()
+            .and_then(|n| n.rsplit('/').next());
+        if let (Some(named), Some(dir)) = (named, self.files.dir())
+            && !named.is_empty()
+            && !dir
+                .components()
+                .any(|c| c.as_os_str().to_string_lossy().ends_with(named))
         {
             warnings.push(format!(
                 "{} names another base model, `{}`",
@@ -239,24 +238,16 @@ impl Policy {
 fn locate(spec: &str) -> Result<ModelFiles, PolicyError> {
     let path = Path::new(spec);
     if path.exists() {
-        return Ok(ModelFiles::Dir(path.to_owned()));
+        return Ok(ModelFiles::dir_at(path));
     }
-    crate::hub::resolve(spec).map(ModelFiles::Dir)
+    crate::hub::resolve(spec).map(ModelFiles::dir_at)
 }
 
 fn open_text(files: &ModelFiles) -> Result<Option<TextSide>, PolicyError> {
-    match files {
-        ModelFiles::Dir(dir) => TextSide::open(dir),
-        ModelFiles::Embedded {
-            name,
-            files: embedded,
-        } => TextSide::from_files(Path::new(name), |wanted| {
-            Ok(embedded
-                .iter()
-                .find(|f| f.name == wanted)
-                .map(|f| std::borrow::Cow::Borrowed(f.bytes)))
-        }),
-    }
+    TextSide::from_files(files.place(), |name| {
+        let bytes = files.read(name)?;
+        Ok(bytes.map(|b| std::borrow::Cow::Owned(b.to_vec())))
+    })
 }
 
 fn same_dir(a: &Path, b: &Path) -> bool {

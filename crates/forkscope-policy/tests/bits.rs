@@ -116,6 +116,7 @@ fn sample(
         max_tokens: 24,
         seed: 7,
         skip: 0,
+        max_len: usize::MAX,
         interrupted: || false,
         width: Some(width),
     };

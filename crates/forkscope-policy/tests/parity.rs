@@ -138,6 +138,7 @@ fn greedy_continuations_are_equal() {
             max_tokens: expected.len(),
             seed: 0,
             skip: 0,
+            max_len: usize::MAX,
             interrupted: || false,
             width: None,
         };

@@ -125,26 +125,21 @@ fn ids_beyond_the_vocabulary() {
 }
 
 #[test]
-fn rollouts_that_yield_no_row_are_counted() {
+fn rollouts_of_which_none_yields_a_row_are_refused_with_their_counts() {
     let bench = with_model();
     bench
         .sandbox
         .file("rollouts.json", rollouts(&[1, 5, 9], 3).to_string());
-    assert!(
-        bench
-            .accepted(SCORE)
-            .contains("0 of 1 rollouts (1 without rows)")
-    );
-    bench.accepted("diff --base m --tuned m --rollouts rollouts.json --out run");
+    const DIFF: &str = "diff --base m --tuned m --rollouts rollouts.json --out run";
+    for command in [SCORE, DIFF] {
+        bench.refused(command, &["rollouts.json", "1 without a completion"]);
+    }
     bench
         .sandbox
         .file("rollouts.json", rollouts(&[1; 129], 3).to_string());
-    assert!(
-        bench
-            .accepted(SCORE)
-            .contains("0 of 1 rollouts (1 without rows)")
-    );
-    bench.accepted("diff --base m --tuned m --rollouts rollouts.json --out run");
+    for command in [SCORE, DIFF] {
+        bench.refused(command, &["rollouts.json", "1 longer than the context"]);
+    }
 }
 
 #[test]

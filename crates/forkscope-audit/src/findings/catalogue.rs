@@ -250,6 +250,13 @@ fn complete(
             none("one problem, and the problem is the unit of inference")
         }
         _ => match replicated.interval(output) {
+            Ok(found)
+                if found.interval.low == found.interval.high
+                    && Some(found.interval.low) == finding.value =>
+            {
+                // Resampling what never varied says nothing about what would.
+                none("every cluster-bootstrap replicate gives the same value")
+            }
             Ok(found) => {
                 finding.low = Some(found.interval.low);
                 finding.high = Some(found.interval.high);

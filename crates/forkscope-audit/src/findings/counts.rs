@@ -176,6 +176,10 @@ fn ties(all: &mut Vec<Finding>, columns: &Columns) {
             ties.of,
             problems,
         ));
+        if let (0, Some(finding)) = (ties.of, all.last_mut()) {
+            finding.value = None;
+            finding.method = "undefined: fewer than two tokens are recorded per position".into();
+        }
     }
     let rank_one = (0..columns.len())
         .filter(|&i| columns.changed(i) && columns.base_rank[i] == 1)

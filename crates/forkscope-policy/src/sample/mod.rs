@@ -8,8 +8,6 @@
 
 mod choose;
 
-use std::collections::VecDeque;
-
 use forkscope_metrics::rng::Key;
 use rayon::prelude::*;
 
@@ -26,6 +24,9 @@ use crate::text::StreamDecoder;
 const CACHE_BYTES: usize = 1 << 30;
 /// Completions that run at once at most.
 const MAX_WIDTH: usize = 384;
+/// How far, in completions beyond the width, the newest running one may be
+/// ahead of the oldest. Whoever writes them in order holds no more than that.
+const MAX_LEAD: usize = 64;
 
 /// A prompt to complete.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct SampleSettings {
     /// (prompt, sample) pairs, in order, that are not to be sampled: a resumed
     /// run has them.
     pub skip: usize,
+    /// Longest sequence, prompt included; the model's context if that is less.
+    pub max_len: usize,
     /// Asked before every step; true stops the run.
     pub interrupted: fn() -> bool,
     /// Completions that run at once at most; `None` chooses by memory.
@@ -139,8 +142,8 @@ struct Sampler<'a> {
     cache: Cache,
     free: Vec<usize>,
     segments: usize,
-    /// (prompt, sample) yet to start, in order.
-    waiting: VecDeque<(usize, u32)>,
+    /// Number of completions started or skipped, in order of (prompt, sample).
+    started: usize,
     running: Vec<Running<'a>>,
     /// Prompts in the cache: (prompt, segment, hidden state of the last row).
     open: Vec<(usize, usize, Vec<f32>)>,
@@ -155,10 +158,6 @@ struct Pending {
 
 impl<'a> Sampler<'a> {
     fn new(policy: &'a Policy, prompts: &'a [SamplePrompt], settings: &'a SampleSettings) -> Self {
-        let waiting = (0..prompts.len())
-            .flat_map(|p| (0..settings.n).map(move |s| (p, s)))
-            .skip(settings.skip)
-            .collect();
         Self {
             policy,
             prompts,
@@ -167,7 +166,7 @@ impl<'a> Sampler<'a> {
             cache: Cache::kept(policy.config().layers),
             free: Vec::new(),
             segments: 0,
-            waiting,
+            started: settings.skip,
             running: Vec::new(),
             open: Vec::new(),
             width: policy.sample_width(prompts, settings),
@@ -180,7 +179,7 @@ impl<'a> Sampler<'a> {
             let Some((prompt_rows, starters)) = started else {
                 return Ok(());
             };
-            let finished = self.running.is_empty() && self.waiting.is_empty();
+            let finished = self.running.is_empty() && self.next().is_none();
             if finished || (self.settings.interrupted)() {
                 return Ok(());
             }
@@ -202,9 +201,14 @@ impl<'a> Sampler<'a> {
         let mut rows = Vec::new();
         let mut new = Vec::new();
         while self.running.len() < self.width {
-            let Some((prompt, sample)) = self.waiting.pop_front() else {
+            let oldest = self.running.iter().map(|r| self.place_of(r)).min();
+            if oldest.is_some_and(|oldest| self.started - oldest > self.width + MAX_LEAD) {
+                break;
+            }
+            let Some((prompt, sample)) = self.next() else {
                 break;
             };
+            self.started += 1;
             let p = &self.prompts[prompt];
             if p.ids.is_empty() {
                 return Err(PolicyError::Ids(format!(
@@ -212,7 +216,7 @@ impl<'a> Sampler<'a> {
                     p.problem_id.escape_debug()
                 )));
             }
-            let room = self.policy.context_len().saturating_sub(p.ids.len());
+            let room = self.max_len().saturating_sub(p.ids.len());
             if room == 0 || self.settings.max_tokens == 0 {
                 let ended = if room == 0 {
                     Ended::Context
@@ -271,6 +275,23 @@ impl<'a> Sampler<'a> {
             });
         }
         Ok(Some((rows, new)))
+    }
+
+    /// The (prompt, sample) to start next.
+    fn next(&self) -> Option<(usize, u32)> {
+        let n = self.settings.n.max(1) as usize;
+        let (prompt, sample) = (self.started / n, self.started % n);
+        (prompt < self.prompts.len()).then_some((prompt, sample as u32))
+    }
+
+    /// Index of a running completion in the order in which they start.
+    fn place_of(&self, r: &Running<'_>) -> usize {
+        r.prompt * self.settings.n as usize + r.sample as usize
+    }
+
+    /// Longest sequence, prompt included.
+    fn max_len(&self) -> usize {
+        self.policy.context_len().min(self.settings.max_len)
     }
 
     fn segment(&mut self) -> usize {
@@ -417,6 +438,7 @@ impl<'a> Sampler<'a> {
         choices: Vec<Choice>,
         done: &mut dyn FnMut(Completion) -> bool,
     ) -> bool {
+        let max_len = self.max_len();
         let mut ended: Vec<(usize, Ended)> = Vec::new();
         for (p, choice) in pending.iter().zip(choices) {
             let r = &mut self.running[p.running];
@@ -424,8 +446,8 @@ impl<'a> Sampler<'a> {
             r.ids.push(choice.token);
             r.logprobs.push(choice.logprob as f32);
             let stopped = r.text.as_mut().is_some_and(|text| {
-                text.push(choice.token);
-                prompt.stop.iter().any(|s| text.text().contains(s.as_str()))
+                let added = text.push(choice.token).len();
+                ends_in_stop(text.text(), added, &prompt.stop)
             });
             let why = if prompt.eos.contains(&choice.token) {
                 Ended::Eos
@@ -433,7 +455,7 @@ impl<'a> Sampler<'a> {
                 Ended::Stop
             } else if r.ids.len() >= self.settings.max_tokens {
                 Ended::Length
-            } else if prompt.ids.len() + r.ids.len() >= self.policy.context_len() {
+            } else if prompt.ids.len() + r.ids.len() >= max_len {
                 Ended::Context
             } else {
                 continue;
@@ -465,7 +487,7 @@ impl<'a> Sampler<'a> {
     }
 
     fn close_prompts(&mut self) {
-        let next = self.waiting.front().map(|(p, _)| *p);
+        let next = self.next().map(|(p, _)| p);
         let (running, cache, free) = (&self.running, &mut self.cache, &mut self.free);
         self.open.retain(|(prompt, segment, _)| {
             let needed = next == Some(*prompt) || running.iter().any(|r| r.prompt == *prompt);
@@ -475,5 +497,32 @@ impl<'a> Sampler<'a> {
             }
             needed
         });
+    }
+}
+
+/// Whether a stop string occurs in `text`, of which all but the last `added`
+/// bytes have been searched before.
+fn ends_in_stop(text: &str, added: usize, stop: &[String]) -> bool {
+    stop.iter().any(|s| {
+        let mut from = text.len().saturating_sub(added + s.len());
+        while !text.is_char_boundary(from) {
+            from -= 1;
+        }
+        text[from..].contains(s.as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends_in_stop;
+
+    #[test]
+    fn a_stop_string_is_found_across_the_last_token_only() {
+        let stop = ["end".to_owned(), "é!".to_owned()];
+        assert!(ends_in_stop("the end", 1, &stop));
+        assert!(ends_in_stop("the ending", 6, &stop));
+        assert!(!ends_in_stop("the end, long ago", 3, &stop));
+        assert!(ends_in_stop("ééé!", 1, &stop));
+        assert!(!ends_in_stop("", 0, &stop));
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use forkscope_audit::DiffSettings;
 use forkscope_audit::findings::{FindingSettings, Side};
-use forkscope_audit::{DiffSettings, windows};
 use forkscope_records::types::Rollout;
 use forkscope_records::{RunDir, RunManifest, read_findings};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::terminal::sanitise::sanitise;
 use crate::terminal::table::write_findings;
 use crate::work::compare::Comparison;
 use crate::work::models::{self, Named};
-use crate::work::options::{RunOptions, SamplingOptions};
+use crate::work::options::{RunOptions, SamplingOptions, TokenOptions};
 use crate::work::plan::Plan;
 use crate::work::{prompts, rollouts, run};
 
@@ -69,6 +69,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     replicates: u32,
     #[command(flatten)]
+    tokens: TokenOptions,
+    #[command(flatten)]
     run: RunOptions,
 }
 
@@ -100,9 +102,6 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         return Err(Failure::Usage(said));
     }
     let (base, tuned) = models::open_pair(&a.base, &a.tuned)?;
-    for warning in base.policy.warnings().iter().chain(tuned.policy.warnings()) {
-        eprintln!("warning: {}", sanitise(warning));
-    }
     let manifest = run::with_policy(run::manifest("diff", settings), "base", &base)?;
     let manifest = run::with_policy(manifest, "tuned", &tuned)?
         .setting("limit", json!(a.run.limit))
@@ -110,7 +109,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         .setting("class_topk", a.class_topk)
         .setting("kl_changed", a.kl_changed)
         .setting("replicates", a.replicates)
-        .setting("row_group_rows", a.run.row_group_rows);
+        .setting("row_group_rows", a.tokens.row_group_rows);
     match (&a.rollouts, &a.problems) {
         (Some(rollouts), _) => given(a, settings, (&base, &tuned), rollouts, manifest),
         (None, Some(problems)) => sampled(a, settings, (&base, &tuned), problems, manifest),
@@ -126,6 +125,7 @@ fn given(
     path: &Path,
     manifest: RunManifest,
 ) -> Outcome {
+    a.sampling.refuse("--rollouts are there already")?;
     let (mut rollouts, digest) = rollouts::read(path, a.run.limit)?;
     rollouts::check(path, &mut rollouts, &[&base.policy, &tuned.policy])?;
     if a.run.dry_run {
@@ -157,7 +157,9 @@ fn sampled(
     } else {
         (pair.1, pair.0)
     };
-    let sampler = a.sampling.settings(settings.seed)?;
+    let mut sampler = a.sampling.settings(settings.seed)?;
+    // Answers of both are compared: neither may be longer than both can take.
+    sampler.max_len = first.policy.context_len().min(second.policy.context_len());
     let style = a.sampling.style()?;
     let set = prompts::read(path, a.run.limit)?;
     // One text side for both: the same prompt ids, or nothing could be compared.
@@ -166,7 +168,12 @@ fn sampled(
         prompts::check_room(&named.policy, &prompts.prompts)?;
     }
     if a.run.dry_run {
-        return Plan::sampling(&first.policy, &prompts.prompts, &a.sampling).print(a.run.json);
+        return Plan::pair(
+            [&first.policy, &second.policy],
+            &prompts.prompts,
+            &a.sampling,
+        )
+        .print(a.run.json);
     }
     let manifest = manifest
         .digest("data", set.digest.as_str())
@@ -178,12 +185,13 @@ fn sampled(
     };
     let mut both: Vec<Vec<Rollout>> = Vec::new();
     for (named, table) in [(first, "rollouts"), (second, "rollouts_other")] {
-        let total = prompts.prompts.len() as u64 * u64::from(a.sampling.n);
+        let prompts = prompts.ended_by(first, named);
+        let total = prompts.len() as u64 * u64::from(a.sampling.n);
         let progress = Progress::new(total, &format!("rollouts of {}", named.spec), settings);
         let began = Instant::now();
         let job = rollouts::Job {
             named,
-            prompts: &prompts.prompts,
+            prompts: &prompts,
             problems: &set.problems,
             settings: sampler.clone(),
         };
@@ -198,7 +206,7 @@ fn sampled(
     let [mut rollouts, other]: [Vec<Rollout>; 2] = both.try_into().map_err(|_| {
         Failure::Internal("two policies gave other than two sets of rollouts".into())
     })?;
-    windows::check(&mut rollouts, &[&first.policy, &second.policy])?;
+    rollouts::check(path, &mut rollouts, &[&first.policy, &second.policy])?;
     compare(
         a,
         settings,
@@ -232,7 +240,7 @@ fn compare(
             kl_changed: a.kl_changed,
             ..FindingSettings::default()
         },
-        row_group_rows: a.run.row_group_rows as usize,
+        row_group_rows: a.tokens.row_group_rows as usize,
     };
     comparison.run(dir, settings)?;
     print(a)

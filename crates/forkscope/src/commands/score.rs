@@ -17,7 +17,7 @@ use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
 use crate::terminal::sanitise::sanitise;
 use crate::work::models::{self, Named};
-use crate::work::options::RunOptions;
+use crate::work::options::{RunOptions, TokenOptions};
 use crate::work::plan::Plan;
 use crate::work::run;
 
@@ -41,6 +41,8 @@ pub struct Arguments {
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
     record_topk: u16,
     #[command(flatten)]
+    tokens: TokenOptions,
+    #[command(flatten)]
     run: RunOptions,
 }
 
@@ -57,7 +59,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         .setting("rollouts", a.rollouts.display().to_string())
         .setting("limit", json!(a.run.limit))
         .setting("record_topk", a.record_topk)
-        .setting("row_group_rows", a.run.row_group_rows);
+        .setting("row_group_rows", a.tokens.row_group_rows);
     let rows = match run::open(&a.run, manifest)? {
         Some(mut dir) => {
             crate::work::rollouts::keep(&dir, &rollouts)?;
@@ -77,7 +79,7 @@ fn score(
     dir: &mut RunDir,
     settings: &Settings,
 ) -> Result<Vec<ScoreRow>, Failure> {
-    let group = a.run.row_group_rows as usize;
+    let group = a.tokens.row_group_rows as usize;
     let mut table = dir.table::<ScoreRow>("tokens", group)?;
     let mut rows = table.read_kept()?;
     let total: usize = rollouts
@@ -88,7 +90,7 @@ fn score(
     let progress = Progress::new(total as u64, "positions scored", settings);
     progress.skip(rows.len() as u64);
     let mut seconds = 0.0;
-    for (window, kept) in windows::windows(rollouts, group, table.rows_kept()) {
+    for (window, kept) in windows::windows(rollouts, table.rows_kept()) {
         let began = Instant::now();
         let new = score_window(&named.policy, &window, a.record_topk.into())?;
         seconds += began.elapsed().as_secs_f64();

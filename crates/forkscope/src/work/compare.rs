@@ -76,7 +76,7 @@ impl Comparison<'_> {
     fn score(&self, run: &mut RunDir, settings: &Settings) -> Result<Vec<DiffRow>, Failure> {
         let mut table = run.table::<DiffRow>("tokens", self.row_group_rows)?;
         let mut rows = table.read_kept()?;
-        let windows = windows::windows(self.rollouts, self.row_group_rows, table.rows_kept());
+        let windows = windows::windows(self.rollouts, table.rows_kept());
         let yielding = self.rollouts.iter().filter(|r| windows::yields_rows(r));
         let total: usize = yielding.map(|r| r.completion().len()).sum();
         let progress = Progress::new(total as u64, "positions compared", settings);

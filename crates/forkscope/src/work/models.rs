@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use forkscope_policy::{ModelFiles, Policy};
-use forkscope_records::digest::{FileDigest, sha256_bytes, sha256_file, tree_digest};
+use forkscope_records::digest::{FileDigest, sha256_reader, tree_digest};
 
 use crate::embedded;
 use crate::failure::Failure;
+use crate::terminal::sanitise::sanitise;
 
 /// Spelling of the embedded base model.
 pub const BASE: &str = "embedded:base";
@@ -31,6 +32,7 @@ pub fn open(spec: &str) -> Result<Named, Failure> {
             .with_embedded_adapter("embedded:reasoner", embedded::REASONER)?,
         _ => Policy::open(spec)?,
     };
+    warn(&policy);
     Ok(Named {
         spec: spec.to_owned(),
         policy,
@@ -90,11 +92,28 @@ fn check_spelling(spec: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Says what a user should know that is no error.
+fn warn(policy: &Policy) {
+    for warning in policy.warnings() {
+        eprintln!("warning: {}", sanitise(warning));
+    }
+}
+
 impl Named {
     /// SHA-256 over the files that decide the policy's numbers: configuration,
-    /// weights, adapter.
+    /// text side, weights, adapter.
     pub fn digest(&self) -> Result<String, Failure> {
         let mut names = vec!["config.json".to_owned()];
+        // What decides prompts and where completions end, where it is there.
+        let text = [
+            "chat_template.jinja",
+            "chat_template.json",
+            "generation_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ];
+        let there = |name: &&str| self.policy.files().has(name);
+        names.extend(text.into_iter().filter(there).map(str::to_owned));
         names.extend(self.policy.weight_files().iter().cloned());
         let mut files = digests(self.policy.files(), &names, "")?;
         if let Some(adapter) = self.policy.adapter_files() {
@@ -115,29 +134,19 @@ impl Named {
     }
 }
 
+/// Digests of the very bytes that the policy was opened from.
 fn digests(files: &ModelFiles, names: &[String], prefix: &str) -> Result<Vec<FileDigest>, Failure> {
-    names
-        .iter()
-        .map(|name| {
-            let (sha256, bytes) = match files {
-                ModelFiles::Dir(dir) => {
-                    let path = dir.join(name);
-                    let bytes = path.metadata().map(|m| m.len()).unwrap_or(0);
-                    (sha256_file(&path)?, bytes)
-                }
-                ModelFiles::Embedded { files, .. } => {
-                    let found = files
-                        .iter()
-                        .find(|f| f.name == name)
-                        .map_or(&[][..], |f| f.bytes);
-                    (sha256_bytes(found), found.len() as u64)
-                }
-            };
-            Ok(FileDigest {
-                path: format!("{prefix}{name}"),
-                bytes,
-                sha256,
-            })
+    let digest = |name: &String| {
+        let reader = files.reader(name)?;
+        let bytes = reader.total();
+        let unreadable =
+            |e| Failure::Input(format!("cannot read {}: {e}", files.path(name).display()));
+        let (sha256, _) = sha256_reader(reader).map_err(unreadable)?;
+        Ok(FileDigest {
+            path: format!("{prefix}{name}"),
+            bytes,
+            sha256,
         })
-        .collect()
+    };
+    names.iter().map(digest).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Command, FromArgMatches};
 use forkscope_policy::text::{PromptStyle, PromptTemplate};
 use forkscope_policy::{SampleSettings, Sampling};
 
@@ -26,13 +26,18 @@ pub struct RunOptions {
     /// One JSON document on stdout instead of the table
     #[arg(long)]
     pub json: bool,
-    /// Rows per Parquet row group, which is what a killed run loses at most
+}
+
+/// How token rows are written.
+#[derive(Debug, Clone, Args)]
+pub struct TokenOptions {
+    /// Rows per row group of tokens.parquet, which is what a killed run loses of it at most
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub row_group_rows: u32,
 }
 
 /// How completions are drawn.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
     /// Completions per problem
@@ -65,6 +70,19 @@ pub struct SamplingOptions {
 }
 
 impl SamplingOptions {
+    /// Refuses sampling flags where nothing is sampled.
+    pub fn refuse(&self, because: &str) -> Result<(), Failure> {
+        let given = SamplingOptions::augment_args(Command::new("sampling"))
+            .try_get_matches_from(["sampling"])
+            .and_then(|m| Self::from_arg_matches(&m));
+        match given {
+            Ok(none) if none == *self => Ok(()),
+            _ => Err(Failure::Usage(format!(
+                "sampling flags (-n, --temperature, --prompt-style, ...) say how problems are sampled, but {because}"
+            ))),
+        }
+    }
+
     /// How tokens are drawn, checked.
     fn sampling(&self) -> Result<Sampling, Failure> {
         let sampling = Sampling {
@@ -85,6 +103,7 @@ impl SamplingOptions {
             max_tokens: self.max_tokens as usize,
             seed,
             skip: 0,
+            max_len: usize::MAX,
             interrupted: crate::interrupt::interrupted,
             width: None,
         })

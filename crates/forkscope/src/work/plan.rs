@@ -8,6 +8,9 @@ use super::options::SamplingOptions;
 use crate::failure::Outcome;
 use crate::terminal::output::Output;
 
+/// Memory of one row with its lists, about.
+const ROW_BYTES: f64 = 700.0;
+
 /// A plan: named quantities with their units, in the order they are printed.
 pub struct Plan {
     lines: Vec<(&'static str, f64, &'static str)>,
@@ -43,6 +46,56 @@ impl Plan {
         }
     }
 
+    /// Of sampling with both policies and comparing them on one's rollouts.
+    pub fn pair(policies: [&Policy; 2], prompts: &[SamplePrompt], s: &SamplingOptions) -> Self {
+        let completions = prompts.len() as f64 * f64::from(s.n);
+        let prompt_tokens: usize = prompts.iter().map(|p| p.ids.len()).sum();
+        let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
+        let most = completions * f64::from(s.max_tokens);
+        let context = (longest + s.max_tokens as usize) as f64 / 2.0;
+        let once: f64 = policies
+            .iter()
+            .map(|p| flops(p, prompt_tokens as f64 + most, context))
+            .sum();
+        let rows = policies[0].block_rows().min(policies[1].block_rows());
+        Self {
+            lines: vec![
+                ("problems", prompts.len() as f64, "problems"),
+                (
+                    "completions",
+                    2.0 * completions,
+                    "rollouts, of both policies",
+                ),
+                (
+                    "prompt_tokens",
+                    prompt_tokens as f64,
+                    "tokens per pass, each computed once",
+                ),
+                ("completion_tokens_at_most", 2.0 * most, "tokens sampled"),
+                ("positions_at_most", most, "rows compared"),
+                ("flops_at_most", 2.0 * once, "FLOP, sampling and scoring"),
+                (
+                    "weights_at_a_time",
+                    policies.iter().map(|p| weights(p)).fold(0.0, f64::max),
+                    "bytes, mapped",
+                ),
+                (
+                    "logits_at_a_time",
+                    policies
+                        .iter()
+                        .map(|p| 4.0 * (rows * p.vocab_size()) as f64)
+                        .sum(),
+                    "bytes",
+                ),
+                (
+                    "rows_in_memory_at_most",
+                    most * ROW_BYTES,
+                    "bytes, until findings are made",
+                ),
+            ],
+        }
+    }
+
     /// Of scoring rollouts with each of `policies`.
     pub fn scoring(policies: &[&Policy], rollouts: &[Rollout]) -> Self {
         let positions: usize = rollouts.iter().map(|r| r.completion().len()).sum();
@@ -69,6 +122,11 @@ impl Plan {
                 ("flops_at_most", work, "FLOP"),
                 ("weights_at_a_time", largest, "bytes, mapped"),
                 ("logits_at_a_time", logits, "bytes"),
+                (
+                    "rows_in_memory",
+                    positions as f64 * ROW_BYTES,
+                    "bytes, until findings are made",
+                ),
             ],
         }
     }

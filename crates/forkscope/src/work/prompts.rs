@@ -98,6 +98,20 @@ pub fn render(
     Ok(out)
 }
 
+impl Prompts {
+    /// The prompts as rendered by `by`, for a policy with end tokens of its own.
+    pub fn ended_by(&self, by: &Named, named: &Named) -> Vec<SamplePrompt> {
+        let mut prompts = self.prompts.clone();
+        if let (Some(by), Some(own)) = (by.policy.text(), named.policy.text()) {
+            for prompt in &mut prompts {
+                prompt.eos.retain(|id| !by.special.eos.contains(id));
+                prompt.eos.extend(&own.special.eos);
+            }
+        }
+        prompts
+    }
+}
+
 /// Refuses prompts that a policy has no room for.
 pub fn check_room(policy: &Policy, prompts: &[SamplePrompt]) -> Result<(), Failure> {
     let context = policy.context_len();

@@ -167,8 +167,18 @@ fn limited(mut rollouts: Vec<Rollout>, limit: Option<u64>) -> Vec<Rollout> {
 /// Checks rollouts of the file at `path` against the policies that are to score
 /// them.
 pub fn check(path: &Path, rollouts: &mut [Rollout], policies: &[&Policy]) -> Result<(), Failure> {
-    forkscope_audit::windows::check(rollouts, policies)
-        .map_err(|e| Failure::Input(format!("{}: {e}", file(path).display())))
+    let named = |said: String| Failure::Input(format!("{}: {said}", file(path).display()));
+    forkscope_audit::windows::check(rollouts, policies).map_err(|e| named(e.to_string()))?;
+    if rollouts.iter().any(forkscope_audit::windows::yields_rows) {
+        return Ok(());
+    }
+    let count = |v: Validity| rollouts.iter().filter(|r| r.validity == v).count();
+    Err(named(format!(
+        "none of the {} rollouts has a position to score ({} without a completion, {} longer than the context); give rollouts with completions",
+        rollouts.len(),
+        count(Validity::Empty),
+        count(Validity::ContextExceeded)
+    )))
 }
 
 /// The file that holds the rollouts of what a user gave.

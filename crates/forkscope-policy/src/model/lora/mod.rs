@@ -204,11 +204,10 @@ fn refuse_unsupported(f: &Fields<'_>) -> Result<(), PolicyError> {
     if let Some(key) = REFUSED.into_iter().find(|key| set(key)) {
         return Err(f.bad(format!("field `{key}` is set; {remedy}")));
     }
-    // These initialisations move a part of the base weights into the adapter.
+    // Other initialisations (PiSSA, OLoRA, LoftQ, ...) move a part of the base
+    // weights into the adapter.
     if let Some(Value::String(init)) = f.get("init_lora_weights")
-        && ["pissa", "olora", "corda"]
-            .iter()
-            .any(|kind| init.starts_with(kind))
+        && !["gaussian", "eva", "orthogonal"].contains(&init.as_str())
     {
         return Err(f.bad(format!(
             "field `init_lora_weights` is `{}`; {remedy}",

@@ -1,7 +1,7 @@
 //! The date that a template may ask for, by `strftime_now`.
 //!
 //! A prompt that changes from day to day cannot be audited twice, so the date
-//! is a setting and not the clock. Default: 2024-07-26, the day that the
+//! is fixed by the caller and never the clock. Default: 2024-07-26, the day that the
 //! templates which ask for a date say when they are given none.
 
 /// A day of the proleptic Gregorian calendar; the time of day is midnight.
