@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
     /// A file or directory cannot be read.
-    #[error("cannot read {}: {}", path.display(), io_reason(source))]
+    #[error("cannot read {}: {}; check the path and its permissions", path.display(), io_reason(source))]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum RecordsError {
         given: String,
     },
     /// A JSON document that does not parse or lacks a field.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), advised(reason, "correct the document, or write it again with what made it"))]
     Json {
         /// The file.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub enum RecordsError {
         reason: String,
     },
     /// A line of a JSON Lines file that does not parse or lacks a field.
-    #[error("{} line {line}: {reason}", path.display())]
+    #[error("{} line {line}: {}", path.display(), advised(reason, "correct this line"))]
     Line {
         /// The file.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum RecordsError {
         reason: String,
     },
     /// One entry of a document is not what it must be.
-    #[error("{}: {at}: {reason}", path.display())]
+    #[error("{}: {}: {}", path.display(), brief(at), advised(reason, "correct this entry"))]
     Entry {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum RecordsError {
         reason: String,
     },
     /// A Parquet file that cannot be read as a table.
-    #[error("{} is not a readable Parquet table: {reason}", path.display())]
+    #[error("{} is not a readable Parquet table: {}", path.display(), advised(reason, "give a whole Parquet file"))]
     Table {
         /// The file.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub enum RecordsError {
         reason: String,
     },
     /// A column that is missing, of another type, or holds what it may not.
-    #[error("{}: column {column}: {reason}", path.display())]
+    #[error("{}: column {column}: {}", path.display(), advised(reason, "write the table again with the columns of its schema"))]
     Column {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum RecordsError {
         reason: String,
     },
     /// A file that claims more than its size can honestly hold.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), advised(reason, "check that the file is what its name says"))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -188,6 +188,25 @@ impl RecordsError {
             table: table.to_owned(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// A reason with a remedy behind it, unless it names one itself.
+fn advised(reason: &str, remedy: &str) -> String {
+    let reason = brief(reason);
+    if reason.contains(';') {
+        reason
+    } else {
+        format!("{reason}; {remedy}")
+    }
+}
+
+/// Text of a hostile file may be as long as the file.
+fn brief(text: &str) -> String {
+    const MOST: usize = 300;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} ...", text.get(..end).unwrap_or(text)),
+        None => text.to_owned(),
     }
 }
 

@@ -386,7 +386,7 @@ fn what_is_no_table_says_so() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.ends_with("absent: no such file or directory"),
+        message.ends_with("absent: no such file or directory; check the path and its permissions"),
         "{message}"
     );
 }
