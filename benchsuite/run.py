@@ -106,7 +106,7 @@ class Suite:
         """Repeats a measurement until others leave the cores alone; the
         quietest of `--patience` tries where they never do."""
         tries = []
-        for _ in range(self.options.patience):
+        for _ in range(max(1, self.options.patience)):
             tries.append(once())
             if tries[-1]["others_share_of_cores"] <= self.options.quiet:
                 break
