@@ -42,6 +42,11 @@ enum Source {
         name: &'static str,
         files: &'static [EmbeddedFile],
     },
+    /// Files that were made in this process, under a display name.
+    Memory {
+        name: String,
+        files: Arc<BTreeMap<String, Blob>>,
+    },
 }
 
 /// Bytes that stay where they are.
@@ -133,11 +138,28 @@ impl ModelFiles {
         }
     }
 
+    /// Files made in this process, under a display name: a policy that is being
+    /// trained is sampled from such.
+    pub fn in_memory(name: impl Into<String>, files: BTreeMap<String, Vec<u8>>) -> Self {
+        let files = files
+            .into_iter()
+            .map(|(name, bytes)| (name, Blob::Read(Arc::new(bytes))))
+            .collect();
+        Self {
+            source: Source::Memory {
+                name: name.into(),
+                files: Arc::new(files),
+            },
+            opened: Arc::default(),
+        }
+    }
+
     /// What messages put before the names of the files.
     pub fn place(&self) -> &Path {
         match &self.source {
             Source::Dir(dir) => dir,
             Source::Embedded { name, .. } => Path::new(name),
+            Source::Memory { name, .. } => Path::new(name),
         }
     }
 
@@ -150,7 +172,7 @@ impl ModelFiles {
     pub fn dir(&self) -> Option<&Path> {
         match &self.source {
             Source::Dir(dir) => Some(dir),
-            Source::Embedded { .. } => None,
+            Source::Embedded { .. } | Source::Memory { .. } => None,
         }
     }
 
@@ -159,6 +181,7 @@ impl ModelFiles {
         match &self.source {
             Source::Dir(dir) => dir.join(name).is_file(),
             Source::Embedded { files, .. } => files.iter().any(|f| f.name == name),
+            Source::Memory { files, .. } => files.contains_key(name),
         }
     }
 
@@ -178,6 +201,7 @@ impl ModelFiles {
                     .collect()
             }
             Source::Embedded { files, .. } => files.iter().map(|f| f.name.to_owned()).collect(),
+            Source::Memory { files, .. } => files.keys().cloned().collect(),
         };
         names.sort();
         Ok(names)
@@ -285,6 +309,7 @@ impl ModelFiles {
     ) -> Result<Option<Blob>, PolicyError> {
         let dir = match &self.source {
             Source::Dir(dir) => dir,
+            Source::Memory { files, .. } => return Ok(files.get(name).cloned()),
             Source::Embedded { files, .. } => {
                 return Ok(files
                     .iter()

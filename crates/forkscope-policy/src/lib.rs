@@ -7,7 +7,7 @@ mod error;
 mod files;
 pub mod hub;
 mod model;
-mod ops;
+pub mod ops;
 mod policy;
 mod sample;
 mod score;
@@ -15,7 +15,7 @@ pub mod text;
 
 pub use error::PolicyError;
 pub use files::{Blob, BlobReader, EmbeddedFile, ModelFiles};
-pub use model::{Adapter, Architecture, Model, ModelConfig, Projection};
+pub use model::{Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Tensor, Weights};
 pub use policy::Policy;
 pub use sample::{Completion, Ended, SamplePrompt, SampleSettings, Sampling};
 pub use score::{HiddenRows, PromptGroup};

@@ -75,7 +75,8 @@ impl Policy {
         Ok((first, second))
     }
 
-    fn open_files(files: ModelFiles, adapter: Option<ModelFiles>) -> Result<Self, PolicyError> {
+    /// Opens the model of `files`, perhaps with the adapter of other files.
+    pub fn open_files(files: ModelFiles, adapter: Option<ModelFiles>) -> Result<Self, PolicyError> {
         if !files.has("config.json") && files.has("adapter_config.json") {
             return Err(PolicyError::bad(
                 &files.path("adapter_config.json"),
@@ -112,7 +113,8 @@ impl Policy {
         }
     }
 
-    fn with_adapter(&self, files: ModelFiles) -> Result<Self, PolicyError> {
+    /// The same model with an adapter; the weights are shared.
+    pub fn with_adapter(&self, files: ModelFiles) -> Result<Self, PolicyError> {
         let adapter = Adapter::open(&files, self.model.config())?;
         let mut warnings = self.warnings.clone();
         // A hub snapshot's folder is named by its commit, so every part of the

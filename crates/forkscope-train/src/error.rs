@@ -55,6 +55,18 @@ pub enum TrainError {
         "the two checkpoints are identical, there is no difference to make an adapter of; check the two paths"
     )]
     Identical,
+    /// NaN or infinity in a loss or gradient: the run stops.
+    #[error("{0}; the batch was kept for inspection, lower the learning rate or mend the data")]
+    NonFinite(String),
+    /// The policy could not be opened, run or sampled.
+    #[error(transparent)]
+    Policy(#[from] forkscope_policy::PolicyError),
+    /// A record could not be read or written.
+    #[error(transparent)]
+    Records(#[from] forkscope_records::RecordsError),
+    /// Somebody asked to stop; what is on disk can be resumed.
+    #[error("interrupted; the same command with --resume goes on where this one stopped")]
+    Interrupted,
     /// A setting outside its range.
     #[error("{0}")]
     Setting(String),

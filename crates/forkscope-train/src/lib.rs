@@ -10,6 +10,8 @@
 //!
 //! This crate knows weights and files; it knows no terminal and runs no model.
 
+pub mod engine;
+
 mod adapter;
 mod checkpoint;
 mod error;

@@ -11,3 +11,5 @@ pub(crate) mod weights;
 pub use config::{Architecture, ModelConfig};
 pub use decoder::Model;
 pub use lora::{Adapter, Projection};
+pub use rope::{RopeConfig, RopeTable};
+pub use weights::{Tensor, Weights};

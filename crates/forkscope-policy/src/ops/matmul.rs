@@ -16,21 +16,26 @@ const SMALL: usize = 256;
 
 /// Buffers for padding, kept between calls.
 #[derive(Debug, Default)]
-pub(crate) struct Padding {
+pub struct Padding {
     x: Vec<f32>,
     out: Vec<f32>,
 }
 
 /// A product's operands: `x` is `rows x inputs`, `w` is `outputs x inputs`;
 /// row r of the result goes to `out[r * stride..][..outputs]`.
-pub(crate) struct Product<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) w: &'a [f32],
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
-    pub(crate) stride: usize,
+pub struct Product<'a> {
+    /// rows x inputs.
+    pub x: &'a [f32],
+    /// outputs x inputs.
+    pub w: &'a [f32],
+    /// Columns of both operands.
+    pub inputs: usize,
+    /// Columns of the result.
+    pub outputs: usize,
+    /// Distance between rows of the result.
+    pub stride: usize,
     /// Add to `out` instead of overwriting it.
-    pub(crate) add: bool,
+    pub add: bool,
 }
 
 impl Product<'_> {
@@ -40,7 +45,7 @@ impl Product<'_> {
     }
 
     /// Computes the product into `out`.
-    pub(crate) fn run(&self, out: &mut [f32], padding: &mut Padding) {
+    pub fn run(&self, out: &mut [f32], padding: &mut Padding) {
         let rows = self.rows();
         assert_eq!(self.x.len(), rows * self.inputs);
         assert_eq!(self.w.len(), self.outputs * self.inputs);

@@ -7,17 +7,18 @@
 //! sets; the arithmetic is the same in all of them.
 
 pub(crate) mod attention;
-pub(crate) mod exp;
-pub(crate) mod matmul;
-pub(crate) mod norm;
-pub(crate) mod swiglu;
+pub mod exp;
+pub mod matmul;
+pub mod norm;
+pub mod swiglu;
 
 /// Number of lanes of every vector loop; reductions go through this many
 /// partial results in a fixed tree.
-pub(crate) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Defines a function whose body is compiled for AVX-512, for AVX2 with FMA and
 /// for the baseline, and picks one at run time.
+#[macro_export]
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -48,11 +49,11 @@ macro_rules! vectorised {
         }
     };
 }
-pub(crate) use vectorised;
+pub(crate) use crate::vectorised;
 
 /// Sum of the lanes in a fixed tree.
 #[inline(always)]
-pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
+pub fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {

@@ -4,7 +4,7 @@ use super::{LANES, sum_lanes, vectorised};
 
 vectorised! {
     /// Normalises rows of `weight.len()` from `x` into `out`.
-    pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         let d = weight.len();
         for (row, y) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
             let inverse = inverse_rms(row, eps);
@@ -17,7 +17,7 @@ vectorised! {
 
 vectorised! {
     /// Normalises rows of `weight.len()` in place (the per-head norm of Qwen3).
-    pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
         for row in x.chunks_exact_mut(weight.len()) {
             let inverse = inverse_rms(row, eps);
             for (x, w) in row.iter_mut().zip(weight) {

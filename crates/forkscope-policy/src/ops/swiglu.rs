@@ -6,7 +6,7 @@ use super::vectorised;
 
 vectorised! {
     /// gate <- silu(gate) * up.
-    pub(crate) fn silu_times(gate: &mut [f32], up: &[f32]) {
+    pub fn silu_times(gate: &mut [f32], up: &[f32]) {
         for (g, u) in gate.iter_mut().zip(up) {
             *g = *g / (1.0 + exp(-*g)) * u;
         }

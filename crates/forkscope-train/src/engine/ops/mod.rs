@@ -1,0 +1,3 @@
+//! Operations with their gradients.
+
+pub(crate) mod product;
