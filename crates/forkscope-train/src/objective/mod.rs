@@ -1,0 +1,8 @@
+//! Objectives: what a step's loss is, and the data that it is computed on.
+//!
+//! Every objective is a [`crate::engine::Shard`] (a pack and a loss through the
+//! token head) and a [`crate::run::Source`] that yields the shards of each
+//! optimiser step. Formulas, denominators and how they compare with TRL:
+//! `docs/objectives.md`.
+
+pub mod rows;
