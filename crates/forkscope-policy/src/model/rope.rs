@@ -266,17 +266,50 @@ impl RopeTable {
         self.cos.is_empty()
     }
 
+    /// Turns rows of `width` values to their positions.
+    pub fn rotate_rows(&self, rows: &mut [f32], width: usize, positions: &[u32]) {
+        for (row, pos) in rows.chunks_exact_mut(width).zip(positions) {
+            self.rotate(row, *pos as usize);
+        }
+    }
+
+    /// Turns them back: the gradient of [`RopeTable::rotate_rows`], which is a
+    /// rotation (times cos's factor) and so its own transpose.
+    pub fn rotate_rows_back(&self, rows: &mut [f32], width: usize, positions: &[u32]) {
+        for (row, pos) in rows.chunks_exact_mut(width).zip(positions) {
+            let at = *pos as usize * self.half;
+            turn(
+                row,
+                &self.cos[at..at + self.half],
+                &self.sin[at..at + self.half],
+                -1.0,
+            );
+        }
+    }
+
     /// Turns every head of `row` (heads x head size) to position `pos`.
     pub fn rotate(&self, row: &mut [f32], pos: usize) {
         let at = pos * self.half;
-        let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
-        for head in row.chunks_exact_mut(2 * self.half) {
-            let (first, second) = head.split_at_mut(self.half);
-            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                let (x, y) = (*a, *b);
-                *a = x * c - y * s;
-                *b = y * c + x * s;
-            }
+        turn(
+            row,
+            &self.cos[at..at + self.half],
+            &self.sin[at..at + self.half],
+            1.0,
+        );
+    }
+}
+
+/// Turns each head by the angles, or back with `sign` -1. Multiplying by a sign
+/// is exact.
+#[inline(always)]
+fn turn(row: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let half = cos.len();
+    for head in row.chunks_exact_mut(2 * half) {
+        let (first, second) = head.split_at_mut(half);
+        for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            let (x, y, s) = (*a, *b, s * sign);
+            *a = x * c - y * s;
+            *b = y * c + x * s;
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use forkscope_policy::Tensor;
 
-use super::ops::product::{Matrix, Scratch, multiply};
+use super::ops::product::{Matrix, multiply};
 use super::pack::Site;
 
 /// Memory for a block of logits, in values.
@@ -32,7 +32,7 @@ pub struct Head<'a> {
     d_weight: Option<&'a mut [f32]>,
     logits: Vec<f32>,
     rows: Vec<f32>,
-    scratch: Scratch,
+    widened: Vec<f32>,
 }
 
 impl<'a> Head<'a> {
@@ -54,7 +54,7 @@ impl<'a> Head<'a> {
             d_weight,
             logits: Vec::new(),
             rows: Vec::new(),
-            scratch: Scratch::default(),
+            widened: Vec::new(),
         }
     }
 
@@ -111,7 +111,7 @@ impl<'a> Head<'a> {
         }
         self.logits.resize(sites.len() * v, 0.0);
         let (rows, logits) = (&self.rows, &mut self.logits);
-        each_part(self.weight, v, d, &mut self.scratch, |w, from, scratch| {
+        each_part(self.weight, v, d, &mut self.widened, |w, from| {
             let n = w.len() / d;
             multiply(
                 Matrix::rows(rows, d),
@@ -121,7 +121,6 @@ impl<'a> Head<'a> {
                 sites.len(),
                 n,
                 false,
-                scratch,
             );
         });
     }
@@ -138,12 +137,11 @@ impl<'a> Head<'a> {
                 v,
                 d,
                 true,
-                &mut self.scratch,
             );
         }
         self.rows.fill(0.0);
         let (rows, logits) = (&mut self.rows, &self.logits);
-        each_part(self.weight, v, d, &mut self.scratch, |w, from, scratch| {
+        each_part(self.weight, v, d, &mut self.widened, |w, from| {
             multiply(
                 Matrix::columns(logits, v, from, w.len() / d),
                 Matrix::rows(w, d),
@@ -152,7 +150,6 @@ impl<'a> Head<'a> {
                 n,
                 d,
                 true,
-                scratch,
             );
         });
         for (site, row) in sites.iter().zip(self.rows.chunks_exact(d)) {
@@ -173,13 +170,13 @@ impl<'a> Head<'a> {
 }
 
 /// Hands the weight out as f32: whole where it is, else widened by parts.
-/// `take(part, first row of the part, scratch)`.
+/// `take(part, first row of the part)`.
 fn each_part(
     weight: HeadWeight<'_>,
     vocab: usize,
     width: usize,
-    scratch: &mut Scratch,
-    mut take: impl FnMut(&[f32], usize, &mut Scratch),
+    widened: &mut Vec<f32>,
+    mut take: impl FnMut(&[f32], usize),
 ) {
     const ROWS: usize = 2048;
     let whole = match weight {
@@ -187,16 +184,14 @@ fn each_part(
         HeadWeight::Frozen(tensor) => tensor.f32_in_place(0..vocab * width),
     };
     if let Some(values) = whole {
-        return take(values, 0, scratch);
+        return take(values, 0);
     }
     let HeadWeight::Frozen(tensor) = weight else {
         return;
     };
-    let mut widened = std::mem::take(&mut scratch.widened);
     for from in (0..vocab).step_by(ROWS) {
         let to = (from + ROWS).min(vocab);
-        tensor.widen(from * width..to * width, &mut widened);
-        take(&widened, from, scratch);
+        tensor.widen(from * width..to * width, widened);
+        take(widened, from);
     }
-    scratch.widened = widened;
 }

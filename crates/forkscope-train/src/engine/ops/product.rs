@@ -4,7 +4,7 @@
 
 /// A matrix in memory: element (i, j) at `i * row + j * column`.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -12,15 +12,9 @@ pub struct Matrix<'a> {
     column: usize,
 }
 
-/// Buffers kept between calls.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    pub(crate) widened: Vec<f32>,
-}
-
 impl<'a> Matrix<'a> {
     /// Row-major with `columns` columns.
-    pub fn rows(values: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn rows(values: &'a [f32], columns: usize) -> Self {
         Self {
             values,
             rows: values.len() / columns.max(1),
@@ -31,7 +25,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Columns `from..from + n` of a row-major matrix with `stride` columns.
-    pub fn columns(values: &'a [f32], stride: usize, from: usize, n: usize) -> Self {
+    pub(crate) fn columns(values: &'a [f32], stride: usize, from: usize, n: usize) -> Self {
         Self {
             values: &values[from.min(values.len())..],
             rows: values.len() / stride.max(1),
@@ -41,14 +35,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The first `n` rows.
-    pub fn first(mut self, n: usize) -> Self {
-        self.rows = self.rows.min(n);
-        self
-    }
-
     /// Rows and columns exchanged.
-    pub fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -66,8 +54,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// out (m x n, rows `stride` apart) = A B, or += with `add`.
-#[allow(clippy::too_many_arguments)]
-pub fn multiply(
+pub(crate) fn multiply(
     a: Matrix<'_>,
     b: Matrix<'_>,
     out: &mut [f32],
@@ -75,7 +62,6 @@ pub fn multiply(
     m: usize,
     n: usize,
     add: bool,
-    _scratch: &mut Scratch,
 ) {
     assert!(a.rows == m && b.columns == n && a.columns == b.rows);
     assert!(a.holds() && b.holds() && stride >= n);

@@ -1,0 +1,84 @@
+//! Gradients of whole networks against finite differences, and what must not
+//! depend on how a pass is cut.
+
+mod common;
+
+use forkscope_train::engine::{Network, PassOptions, Shard, Trainable};
+
+use common::{CrossEntropy, lora, model, pack_of};
+
+fn loss(network: &Network, shards: &[Box<dyn Shard + Send>]) -> f64 {
+    let (_, sums) = network
+        .gradients(shards, &PassOptions::default())
+        .expect("a pass");
+    sums.get("loss")
+}
+
+/// The derivative along a random direction within each tensor, by central
+/// differences with a step that balances rounding and curvature.
+fn check(mut network: Network) {
+    let vocab = network.config().vocab_size as u32;
+    for (i, p) in network.parameters_mut().iter_mut().enumerate() {
+        if p.name.contains("lora_B") {
+            for (j, x) in p.values.iter_mut().enumerate() {
+                *x = (((i * 31 + j * 17) % 23) as f32 - 11.0) * 0.01;
+            }
+        }
+    }
+    let shards: Vec<Box<dyn Shard + Send>> = vec![
+        Box::new(CrossEntropy::new(pack_of(&[13, 7], 0, vocab))),
+        Box::new(CrossEntropy::new(pack_of(&[80, 3], 5, vocab))),
+    ];
+    let (gradients, _) = network
+        .gradients(&shards, &PassOptions::default())
+        .expect("a pass");
+    for i in 0..network.parameters().len() {
+        let name = network.parameters()[i].name.clone();
+        let gradient = gradients.tensors[i].clone();
+        let norm = gradient
+            .iter()
+            .map(|g| f64::from(*g).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(norm > 0.0, "{name} receives no gradient");
+        // Along the gradient itself: the steepest, so the best conditioned.
+        let original = network.parameters()[i].values.clone();
+        let step = 2e-2 / norm.max(1.0);
+        let mut at = |t: f64| {
+            for ((x, o), g) in network.parameters_mut()[i]
+                .values
+                .iter_mut()
+                .zip(&original)
+                .zip(&gradient)
+            {
+                *x = (f64::from(*o) + t * f64::from(*g) / norm) as f32;
+            }
+            loss(&network, &shards)
+        };
+        let measured = (at(step) - at(-step)) / (2.0 * step);
+        at(0.0);
+        assert!(
+            (measured - norm).abs() < 2e-2 * norm + 2e-4,
+            "{name}: {measured} by differences, {norm} by the backward pass"
+        );
+    }
+}
+
+#[test]
+fn full_gradients_agree_with_finite_differences() {
+    for kind in ["llama", "qwen2", "qwen3", "mistral"] {
+        let files = model(kind);
+        check(Network::initialised(&files, 3).expect(kind));
+    }
+}
+
+#[test]
+fn adapter_gradients_agree_with_finite_differences() {
+    for kind in ["llama", "qwen2", "qwen3", "mistral"] {
+        let files = model(kind);
+        let base = Network::initialised(&files, 3).expect(kind);
+        let saved =
+            forkscope_policy::ModelFiles::in_memory("tiny", base.saved_files().expect(kind));
+        check(Network::open(&saved, &Trainable::Lora(lora(4)), 9).expect(kind));
+    }
+}
