@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::append::AppendLog;
 use super::clock::now_utc;
-use super::files::{inside, remove_tree, sync_dir, write_whole};
+use super::files::{inside, remove_file, remove_tree, sync_dir, write_whole};
+use super::folder::Folder;
 use super::manifest::{RunJson, RunManifest, RunStatus, read_run_json};
 use super::writer::TableWriter;
 use crate::RecordsError;
@@ -171,6 +173,33 @@ impl RunDir {
         sync_dir(parent)
     }
 
+    /// A folder that gets its name when it is whole, e.g. `checkpoints/step-000024`.
+    pub fn folder(&self, name: &str) -> Result<Folder, RecordsError> {
+        let lock = self.writable()?;
+        let target = inside(&self.path, name)?;
+        Folder::start(target, &self.path.join(SPOOL), &flat(name), lock)
+    }
+
+    /// Removes a folder or file, so that no half of it is ever seen under its
+    /// name; that it is not there is fine.
+    pub fn remove(&self, name: &str) -> Result<(), RecordsError> {
+        self.writable()?;
+        let path = inside(&self.path, name)?;
+        let aside = self.path.join(SPOOL).join(format!("{}.before", flat(name)));
+        remove(&aside)?;
+        match fs::rename(&path, &aside) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(RecordsError::write(&path))?,
+        }
+        remove(&aside)
+    }
+
+    /// A file that only grows, e.g. `metrics.jsonl`, opened at its end.
+    pub fn append_log(&self, name: &str) -> Result<AppendLog, RecordsError> {
+        let lock = self.writable()?;
+        AppendLog::open(inside(&self.path, name)?, lock)
+    }
+
     /// Notes something for `run.json` that is the same after every resume, e.g.
     /// a count. It is written with the next change of status.
     pub fn note(&mut self, name: &str, value: impl Into<Value>) {
@@ -248,6 +277,14 @@ impl Drop for RunDir {
             // Nobody is left to tell; a run that still says `running` is not complete either.
             let _ = self.close(RunStatus::Incomplete);
         }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), RecordsError> {
+    if path.is_dir() {
+        remove_tree(path)
+    } else {
+        remove_file(path)
     }
 }
 

@@ -7,14 +7,18 @@
 //! most the row group in flight; a resumed run ends in the same bytes as an
 //! uninterrupted one, `timing` in `run.json` excepted.
 
+mod append;
 mod clock;
 mod dir;
 mod files;
+mod folder;
 mod manifest;
 mod spool;
 mod writer;
 
+pub use append::AppendLog;
 pub use dir::{Mode, Opened, RunDir};
+pub use folder::Folder;
 pub use manifest::{RunJson, RunManifest, RunStatus, Timing, read_run_json};
 pub use writer::TableWriter;
 
