@@ -184,9 +184,9 @@ mod tests {
             let of = settings.of(&[("p", &rewards)]).unwrap();
             let a = of[0].as_ref().unwrap();
             prop_assert!(a.iter().sum::<f64>().abs() < 1e-9);
-            for i in 1..a.len() {
-                prop_assert_eq!(
-
+            for (i, j) in (1..a.len()).map(|i| (i, i - 1)) {
+                prop_assert!(rewards[i] < rewards[j] || a[i] >= a[j]);
+                prop_assert!(rewards[i] > rewards[j] || a[i] <= a[j]);
             }
         }
     }

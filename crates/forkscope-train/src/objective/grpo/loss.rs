@@ -151,6 +151,9 @@ pub struct Found {
 
 /// Surrogate at one token and its derivative with respect to ln rho.
 fn surrogate(s: &LossSettings, rho: f64, advantage: f64) -> (f64, f64) {
+    if advantage == 0.0 {
+        return (0.0, 0.0);
+    }
     let clipped = rho.clamp(1.0 - s.epsilon_low, 1.0 + s.epsilon_high);
     let (plain, bounded) = (rho * advantage, clipped * advantage);
     if plain <= bounded {
