@@ -11,6 +11,7 @@
 //! This crate knows weights and files; it knows no terminal and runs no model.
 
 pub mod engine;
+pub mod lab;
 pub mod objective;
 pub mod run;
 
