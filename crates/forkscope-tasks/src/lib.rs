@@ -18,9 +18,11 @@ mod extract;
 mod normal;
 mod number;
 mod verifier;
+mod vote;
 
 pub use behaviour::Behaviour;
 pub use equivalence::{Equivalence, equivalent};
 pub use error::TaskError;
 pub use number::Rational;
 pub use verifier::{Grade, Verifier};
+pub use vote::votes;

@@ -17,6 +17,7 @@ mod catalogue;
 mod classes;
 mod columns;
 mod counts;
+mod evaluation;
 mod gate;
 mod profile;
 mod spread;
@@ -29,6 +30,7 @@ use forkscope_records::types::{DiffRow, Findings, Rollout};
 use crate::AuditError;
 use catalogue::Catalogue;
 use columns::Columns;
+pub use evaluation::{Attempted, Sampled, evaluation};
 
 /// One of the two policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 //! | an interval of a proportion | [`clopper_pearson`], [`wilson`] |
 //! | an interval of a bounded mean | [`empirical_bernstein`], [`predictable_bernstein`] |
 //! | do paired arms differ? | [`sign_flip_test`], [`mcnemar_exact`] |
+//! | accuracy of several samples per problem | [`pass_at_k`], [`majority`], [`mean_over_problems`] |
 //! | which of many? | [`benjamini_hochberg`] |
 
 mod bootstrap;
@@ -24,6 +25,7 @@ mod concentration;
 mod fdr;
 mod labelled;
 mod paired;
+mod pass;
 mod proportion;
 mod quantile;
 mod ranking;
@@ -38,6 +40,7 @@ pub use concentration::{
 pub use fdr::{Discoveries, benjamini_hochberg};
 pub use labelled::RankedLabels;
 pub use paired::{Alternative, SignFlip, SignFlipSettings, mcnemar_exact, sign_flip_test};
+pub use pass::{majority, mean_over_problems, pass_at_k};
 pub use proportion::{clopper_pearson, wilson};
 pub use quantile::{quantile, quantile_of_sorted, weighted_quantile};
 pub use ranking::{auroc, average_precision};
