@@ -5,4 +5,12 @@
 //! optimiser step. Formulas, denominators and how they compare with TRL:
 //! `docs/objectives.md`.
 
+mod batches;
+mod examples;
+pub mod grpo;
 pub mod rows;
+mod sft;
+
+pub use batches::{BatchSettings, Batches, Denominator, Order, split};
+pub use examples::{Example, Examples};
+pub use sft::{SftSettings, SftShard, SftSource};

@@ -206,8 +206,8 @@ fn by_token(s: &LossSettings, terms: &Terms<'_>, coefficients: &mut [f64]) -> Fo
         tokens.zip(coefficients.iter_mut()).enumerate()
     {
         let rho = libm::exp(current - f64::from(*old));
-        found.count(s, rho, *advantage);
         if counts(terms.mask, t) {
+            found.count(s, rho, *advantage);
             let (loss, slope) = surrogate(s, rho, *advantage);
             found.loss += terms.weight * loss;
             *c = terms.weight * slope;
