@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn shards_cover_the_batch_in_order() {
         assert_eq!(split(&[3, 4, 9, 1, 1, 1], 8), [0..2, 2..3, 3..6]);
-        assert_eq!(split(&[], 8), []);
+        assert!(split(&[], 8).is_empty());
         let batch = [
             Example::new(&[1, 2], &[3]),
             Example::new(&[4], &[5, 6, 7]),

@@ -10,6 +10,8 @@ mod examples;
 pub mod grpo;
 pub mod rows;
 mod sft;
+#[cfg(test)]
+mod testing;
 
 pub use batches::{BatchSettings, Batches, Denominator, Order, split};
 pub use examples::{Example, Examples};
