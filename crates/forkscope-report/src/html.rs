@@ -4,7 +4,7 @@ use crate::data::ReportData;
 use crate::error::ReportError;
 use crate::summary::{self, Summary};
 use crate::text::{html, html_foreign, json_in_script};
-use crate::{csp, facts, figures, heatmap, number, table};
+use crate::{csp, evaluated, facts, figures, heatmap, number, table};
 
 const PAGE: &str = include_str!("assets/page.html");
 const TOKENS: &str = include_str!("assets/tokens.html");
@@ -20,7 +20,7 @@ const TOKEN_SCRIPTS: [&str; 6] = [
 ];
 
 /// Findings shown large above the sentences: id and name.
-const HEADLINES: [(&str, &str); 4] = [
+const HEADLINES: [(&str, &str); 7] = [
     (
         "share.unshifted",
         "positions where both prefer the same token",
@@ -31,6 +31,9 @@ const HEADLINES: [(&str, &str); 4] = [
         "of all KL in the top 1 % of positions",
     ),
     ("entropy_ratio", "base entropy, reranked against unshifted"),
+    ("pass_at_1", "chance that one sample is right"),
+    ("greedy", "problems that greedy decoding gets right"),
+    ("tokens_per_answer", "mean length of an answer"),
 ];
 
 /// What a page carries beyond the findings.
@@ -116,6 +119,9 @@ fn fill(template: &str, slots: &[(&str, String)]) -> String {
 
 /// `TUNED against BASE`, as far as the run names them.
 pub(crate) fn heading(data: &ReportData) -> String {
+    if evaluated::is_evaluation(data) {
+        return evaluated::heading(data);
+    }
     match (
         facts::model_name(&data.run, "tuned"),
         facts::model_name(&data.run, "base"),

@@ -16,6 +16,7 @@
 mod csp;
 mod data;
 mod error;
+mod evaluated;
 mod facts;
 mod figures;
 mod heatmap;

@@ -6,7 +6,7 @@
 use forkscope_records::types::{Finding, Findings};
 
 use crate::data::ReportData;
-use crate::{facts, number};
+use crate::{evaluated, facts, number};
 
 /// Plain sentences for the top of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct Summary {
 /// Composes the summary.
 pub fn summarise(data: &ReportData) -> Summary {
     let f = &data.findings;
+    let evaluated = match evaluated::is_evaluation(data) {
+        true => evaluated::sentences(f),
+        false => Vec::new(),
+    };
     let sentences = [
         classes(f),
         promoted(f),
@@ -36,7 +40,7 @@ pub fn summarise(data: &ReportData) -> Summary {
     Summary {
         lead: lead(data),
         provenance: facts::provenance(&data.run),
-        sentences: sentences.into_iter().flatten().collect(),
+        sentences: sentences.into_iter().flatten().chain(evaluated).collect(),
         caveats: caveats(data),
     }
 }
@@ -50,6 +54,9 @@ fn widest(findings: &Findings) -> Option<&Finding> {
 }
 
 fn lead(data: &ReportData) -> String {
+    if evaluated::is_evaluation(data) {
+        return evaluated::lead(data);
+    }
     let tuned = facts::model_name(&data.run, "tuned");
     let base = facts::model_name(&data.run, "base");
     let who = match (tuned, base) {
@@ -68,7 +75,7 @@ fn lead(data: &ReportData) -> String {
 }
 
 /// Value with its interval in brackets: `2.09 % [1.90 – 2.31]`.
-fn quoted(f: &Finding) -> String {
+pub(crate) fn quoted(f: &Finding) -> String {
     let shown = number::finding(f);
     match shown.interval {
         Some(_) => format!("{} [{}]", shown.value, shown.range()),
@@ -77,7 +84,7 @@ fn quoted(f: &Finding) -> String {
 }
 
 /// What the brackets hold, if the findings agree on it.
-fn brackets(findings: &Findings) -> Option<String> {
+pub(crate) fn brackets(findings: &Findings) -> Option<String> {
     let with_interval = || {
         findings
             .findings
@@ -89,7 +96,7 @@ fn brackets(findings: &Findings) -> Option<String> {
     all.then(|| format!(" Brackets hold {} intervals.", number::level(level)))
 }
 
-fn defined<'a>(findings: &'a Findings, id: &str) -> Option<&'a Finding> {
+pub(crate) fn defined<'a>(findings: &'a Findings, id: &str) -> Option<&'a Finding> {
     findings.get(id).filter(|f| f.value.is_some())
 }
 
@@ -234,6 +241,10 @@ fn caveats(data: &ReportData) -> Vec<String> {
             number::finding(cut).bare,
             number::count(cut.n)
         ));
+    }
+    if evaluated::is_evaluation(data) {
+        out.extend(evaluated::caveats(f));
+        return out;
     }
     out.push(
         "The numbers describe these rollouts. Other problems, or rollouts written by the other policy, visit other prefixes and give other numbers.".into(),

@@ -19,9 +19,11 @@ mod adapter;
 mod checkpoint;
 mod error;
 mod factor;
+mod held_out;
 mod lowrank;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 pub use error::TrainError;
 pub use factor::{Cut, Factors};
+pub use held_out::{HeldOut, HeldOutSettings, evaluate, refuse_shared, refuse_shared_texts};
 pub use lowrank::{Adapter, Module, RankPlan, low_rank_adapter};

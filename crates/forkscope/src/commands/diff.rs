@@ -9,6 +9,7 @@ use forkscope_audit::DiffSettings;
 use forkscope_audit::findings::{FindingSettings, Side};
 use forkscope_records::types::Rollout;
 use forkscope_records::{RunDir, RunManifest, read_findings};
+use forkscope_tasks::Verifier;
 use serde_json::json;
 
 use crate::cli::Settings;
@@ -194,6 +195,7 @@ fn sampled(
             prompts: &prompts,
             problems: &set.problems,
             settings: sampler.clone(),
+            verifier: Verifier::Auto,
         };
         both.push(rollouts::sample(
             &job,

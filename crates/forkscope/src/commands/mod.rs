@@ -9,6 +9,7 @@
 mod demo;
 mod diff;
 mod entropy;
+mod eval;
 mod report;
 mod sample;
 mod score;
@@ -31,6 +32,8 @@ pub enum Command {
     Score(score::Arguments),
     /// Where, token by token, a tuned policy differs from its base
     Diff(Box<diff::Arguments>),
+    /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
+    Eval(eval::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
     Report(report::Arguments),
 }
@@ -42,6 +45,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Sample(arguments) => sample::run(arguments, settings),
         Command::Score(arguments) => score::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
+        Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use forkscope_records::RunManifest;
 use forkscope_records::types::{Rollout, Validity};
+use forkscope_tasks::Verifier;
 use serde_json::json;
 
 use crate::cli::Settings;
@@ -67,6 +68,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         prompts: &prompts.prompts,
         problems: &set.problems,
         settings: sampler,
+        verifier: Verifier::Auto,
     };
     let progress = Progress::new(
         prompts.prompts.len() as u64 * u64::from(a.sampling.n),

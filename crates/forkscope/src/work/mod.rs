@@ -1,6 +1,7 @@
 //! What several commands do: open policies, sample problems, score rollouts,
 //! keep the run.
 
+pub mod attempts;
 pub mod compare;
 pub mod models;
 pub mod options;

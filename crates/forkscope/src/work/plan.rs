@@ -46,6 +46,12 @@ impl Plan {
         }
     }
 
+    /// With a further quantity at its end.
+    pub fn and(mut self, name: &'static str, value: f64, unit: &'static str) -> Self {
+        self.lines.push((name, value, unit));
+        self
+    }
+
     /// Of sampling with both policies and comparing them on one's rollouts.
     pub fn pair(policies: [&Policy; 2], prompts: &[SamplePrompt], s: &SamplingOptions) -> Self {
         let completions = prompts.len() as f64 * f64::from(s.n);

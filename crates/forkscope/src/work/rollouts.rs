@@ -30,6 +30,8 @@ pub struct Job<'a> {
     pub problems: &'a [Problem],
     /// Settings; `skip` is set here.
     pub settings: SampleSettings,
+    /// How answers are found and graded.
+    pub verifier: Verifier,
 }
 
 /// Samples what the table lacks and returns all rollouts in their order.
@@ -100,7 +102,7 @@ impl Job<'_> {
             .get(c.prompt)
             .and_then(|p| p.answer.as_deref());
         let whole = matches!(c.ended, Ended::Eos | Ended::Stop);
-        let correct = gold.map(|gold| Verifier::Auto.grade(&text, whole, gold).correct);
+        let correct = gold.map(|gold| self.verifier.grade(&text, whole, gold).correct);
         let validity = match c.ended {
             _ if c.ids.is_empty() => Validity::Empty,
             Ended::Length | Ended::Context => Validity::Truncated,

@@ -1,0 +1,107 @@
+//! The sentences of a report on one policy's answers (`forkscope eval`).
+
+use forkscope_records::types::{Finding, Findings};
+
+use crate::data::ReportData;
+use crate::summary::{brackets, defined, quoted};
+use crate::{facts, number};
+
+/// Whether the run evaluates one policy instead of comparing two.
+pub(crate) fn is_evaluation(data: &ReportData) -> bool {
+    facts::text(&data.run, "command") == Some("eval")
+}
+
+/// `Answers of MODEL`.
+pub(crate) fn heading(data: &ReportData) -> String {
+    match facts::model_name(&data.run, "model") {
+        Some(model) => format!("Answers of {model}"),
+        None => "Answers".into(),
+    }
+}
+
+/// Who answered how much.
+pub(crate) fn lead(data: &ReportData) -> String {
+    let who = match facts::model_name(&data.run, "model") {
+        Some(model) => format!("The policy ({model})"),
+        None => "The policy".into(),
+    };
+    match data.findings.get("rollouts.total") {
+        Some(f) => format!(
+            "{who} gave {} answers to {} problems.{}",
+            number::count(f.n),
+            number::count(f.n_clusters),
+            brackets(&data.findings).unwrap_or_default()
+        ),
+        None => format!("{who} was evaluated; this run has no findings."),
+    }
+}
+
+/// What was found, from the smallest and the greatest k.
+pub(crate) fn sentences(f: &Findings) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(one) = defined(f, "pass_at_1") {
+        out.push(format!(
+            "A single sample is right with probability {}.",
+            quoted(one)
+        ));
+    }
+    if let Some((k, pass)) = greatest(f).filter(|(k, _)| *k > 1) {
+        let mut text = format!(
+            "Of {k} samples at least one is right for {} of problems",
+            quoted(pass)
+        );
+        if let Some(majority) = defined(f, &format!("maj_at_{k}")) {
+            text += &format!(", and their majority for {}", quoted(majority));
+        }
+        out.push(text + ".");
+    }
+    if let Some(greedy) = defined(f, "greedy") {
+        out.push(format!("Greedy decoding is right for {}.", quoted(greedy)));
+    }
+    if let (Some(tokens), Some(cut), Some(none)) = (
+        defined(f, "tokens_per_answer"),
+        defined(f, "truncated_share"),
+        defined(f, "no_answer_share"),
+    ) {
+        out.push(format!(
+            "An answer takes {}; {} of samples were cut and {} give no answer.",
+            quoted(tokens),
+            quoted(cut),
+            quoted(none)
+        ));
+    }
+    out
+}
+
+fn greatest(f: &Findings) -> Option<(u64, &Finding)> {
+    let k_of = |f: &Finding| f.id.strip_prefix("pass_at_")?.parse::<u64>().ok();
+    let all = f.findings.iter().filter(|f| f.value.is_some());
+    all.filter_map(|f| Some((k_of(f)?, f)))
+        .max_by_key(|(k, _)| *k)
+}
+
+/// What the numbers do not show.
+pub(crate) fn caveats(f: &Findings) -> Vec<String> {
+    let mut out = Vec::new();
+    let ungraded = f.get("pass_at_1").filter(|f| f.n_invalid > 0);
+    if let Some(ungraded) = ungraded {
+        out.push(format!(
+            "{} samples belong to problems without a reference answer and enter no accuracy.",
+            number::count(ungraded.n_invalid)
+        ));
+    }
+    out.push(
+        "A sample that was cut counts as wrong unless its answer stands before the cut: a low accuracy with many cut samples may be the token limit's.".into(),
+    );
+    out.push(
+        "The majority is that of the first k samples, one draw and not the mean over all subsets; pass@k counts a right answer that nobody picks out.".into(),
+    );
+    if let Some(f) = f.get("rollouts.total").filter(|f| f.n_clusters > 0) {
+        out.push(format!(
+            "The unit of inference is the problem: intervals rest on {} problems, not on {} samples.",
+            number::count(f.n_clusters),
+            number::count(f.n)
+        ));
+    }
+    out
+}
