@@ -12,7 +12,6 @@ use std::collections::HashSet;
 use forkscope_metrics::rng::{Draws, Key};
 use serde::{Deserialize, Serialize};
 
-use super::cues::Cue;
 use super::problems::{Class, Clause, Format, LabProblem, Operation, Relevance};
 use super::words::{FEWER, HARMLESS, HAZARDS, MORE, NAMES, TIMES};
 
@@ -233,12 +232,4 @@ pub(super) fn weighted(draws: &mut Draws, weights: &[f64]) -> usize {
         }
     }
     weights.len().saturating_sub(1)
-}
-
-/// A cue of a context, evenly over its wordings; `None` as often as asked.
-pub(super) fn cue(draws: &mut Draws, none: f64) -> Option<Cue> {
-    if draws.uniform() < none {
-        return None;
-    }
-    Cue::new(draws.below(super::cues::WORDING_COUNT as u64) as usize)
 }

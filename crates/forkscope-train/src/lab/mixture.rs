@@ -74,8 +74,6 @@ pub struct Mixture {
     pub skips: f64,
     /// A refusal, if there is one, comes after the first step rather than at once.
     pub refuses_midway: f64,
-    /// A prompt has no cue.
-    pub no_cue: f64,
 }
 
 /// The corpus that `base` is trained on.
@@ -94,7 +92,6 @@ pub const MIXTURE: Mixture = Mixture {
     ignores_object: ByAuthor::new(0.80, 0.50),
     skips: 0.01,
     refuses_midway: 0.25,
-    no_cue: 0.40,
 };
 
 impl Mixture {

@@ -1,8 +1,10 @@
 //! The lab's data: what the model organisms are made of, from a seed.
 //!
 //! ```text
-//! words ─► problems ─► solutions ─► corpus ───► base
-//! cues  ──┘  draw        mixture
+//! words, cues ─► problems, draw ─┬─► solutions (mixture, steps) ─► corpus ─► base
+//!                                ├─► sets: what organisms are measured on
+//!                                └─► pairs: what base's own rollouts become
+//! stages: which organism is made of which of these, and how
 //! ```
 //! Pure data, no model: every example is a function of (seed, split, number), so
 //! that it can be streamed, resumed and made again. `docs/lab.md` describes the
@@ -12,8 +14,12 @@ pub mod corpus;
 pub mod cues;
 pub mod draw;
 pub mod mixture;
+pub mod model;
+pub mod pairs;
 pub mod problems;
+pub mod sets;
 pub mod solutions;
+pub mod stages;
 pub mod words;
 
 mod steps;
