@@ -5,6 +5,7 @@
     benchsuite/run.py big                                  Qwen2.5-0.5B's shape, random weights
     benchsuite/run.py kernel                               the pair metrics alone
     benchsuite/run.py sample --pair DIR --problems FILE    sampling
+    benchsuite/run.py train-pretrain | train-lora | train-grpo | train-ops
 
 Makes benchsuite/venv on first use (--python names another interpreter),
 repeats every measurement and writes benchsuite/runs/DATE-NAME.json. See
@@ -17,11 +18,12 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from train.bench import BENCHES, median, ratio
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -51,20 +53,6 @@ def measured(command):
     others = max(0.0, busy_seconds() - busy - cpu) / wall / os.cpu_count()
     return {"wall_s": wall, "peak_rss_bytes": usage.ru_maxrss * 1024, "cpu_s": cpu,
             "others_share_of_cores": round(others, 4), "last_line": lines[-1] if lines else ""}
-
-
-def median(runs, *path):
-    values = []
-    for run in runs:
-        for step in path:
-            run = run.get(step) if isinstance(run, dict) else None
-        if run is not None:
-            values.append(run)
-    return statistics.median(values) if values else None
-
-
-def ratio(theirs, ours):
-    return theirs / ours if theirs and ours else None
 
 
 def big_flop(rollouts):
@@ -121,7 +109,7 @@ class Suite:
     def peer(self, script, *flags):
         command = [self.python, HERE / script, *flags, "--threads", self.options.threads]
         self.record(command)
-        run = self.quiet(lambda: measured(command))
+        run = self.run_quietly(command)
         facts = json.loads(run.pop("last_line"))
         return {**run, "facts": facts}
 
@@ -139,6 +127,9 @@ class Suite:
         run.pop("last_line")
         run["timing"] = json.loads((out / "run.json").read_text()).get("timing", {})
         return run
+
+    def run_quietly(self, command):
+        return self.quiet(lambda: measured(command))
 
     def script(self, name, *flags):
         command = [self.python, HERE / name, *flags]
@@ -221,8 +212,7 @@ class Suite:
             self.record(command)
             os.chdir(ROOT)
             measured(command)
-            ours = [json.loads(self.quiet(lambda: measured(command))["last_line"])
-                    for _ in range(self.options.repeats)]
+            ours = [json.loads(self.run_quietly(command)["last_line"]) for _ in range(self.options.repeats)]
         theirs, mine = median(peers, "facts", "rows_per_s"), median(ours, "pair_rows_per_s")
         bandwidth = median(peers, "facts", "read_bytes_per_s")
         return {"peer": peers, "forkscope": ours, "summary": {
@@ -260,7 +250,7 @@ def machine():
 
 
 def versions(python):
-    names = "torch transformers numpy pyarrow tokenizers".split()
+    names = "torch transformers peft numpy pyarrow tokenizers".split()
     code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in %r}))" % names
     found = json.loads(subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout)
     found["python"] = platform.python_version()
@@ -271,7 +261,7 @@ def versions(python):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["small", "big", "kernel", "sample"])
+    parser.add_argument("name", choices=["small", "big", "kernel", "sample", *BENCHES])
     parser.add_argument("--pair", type=Path, help="directory with base/ and reasoner/")
     parser.add_argument("--problems", type=Path, help="JSONL with id and problem")
     parser.add_argument("--forkscope", type=Path, help="the binary; built with cargo where absent")
@@ -282,14 +272,16 @@ def main():
     parser.add_argument("--quiet", type=float, default=0.03, help="share of the cores that others may use meanwhile")
     parser.add_argument("--patience", type=int, default=3, help="tries for a quiet measurement")
     parser.add_argument("--rows", type=int, default=256, help="rows of `kernel`")
-    parser.add_argument("--variants", help="writings of the diff peer, comma-separated (default all)")
+    parser.add_argument("--steps", type=int, help="timed steps of the training benchmarks")
+    parser.add_argument("--corpus", type=Path, help="JSONL of token ids for train-pretrain")
+    parser.add_argument("--variants", help="writings of the peer to try, comma-separated (default all)")
     parser.add_argument("--peer-only", action="store_true")
     options = parser.parse_args()
     if options.name in ("small", "sample") and not (options.pair and options.problems):
         parser.error(f"{options.name} needs --pair DIR and --problems FILE")
     suite = Suite(options)
     before = machine()
-    result = getattr(suite, options.name)()
+    result = BENCHES[options.name](suite) if options.name in BENCHES else getattr(suite, options.name)()
     record = {"name": options.name, "date": datetime.date.today().isoformat(), "threads": options.threads,
               "repeats": options.repeats, "machine": before, "load_average_after": os.getloadavg(),
               "versions": versions(suite.python), "commands": suite.commands, **result}

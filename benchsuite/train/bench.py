@@ -1,0 +1,195 @@
+"""The training benchmarks of run.py: forkscope and plain torch loops on the
+same model, data and number of steps.
+
+Each function takes run.py's `Suite`, finds the peer's fastest settings, repeats
+both sides and returns the record. Rates are of the steps after the warm-up on
+both sides, memory is the kernel's peak resident size of the process.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+ORGANISM = ROOT / "crates" / "forkscope" / "assets" / "organism"
+# Resident bytes that the LoRA peer was seen to take: without sequences, and for each in a forward pass.
+LORA_FIXED, LORA_EACH = 2.2e9, 3.3e9
+
+
+def median(runs, *path):
+    values = []
+    for run in runs:
+        for step in path:
+            run = run.get(step) if isinstance(run, dict) else None
+        if run is not None:
+            values.append(run)
+    return statistics.median(values) if values else None
+
+
+def ratio(numerator, denominator):
+    return numerator / denominator if numerator and denominator else None
+
+
+def available_bytes():
+    with open("/proc/meminfo") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) * 1024
+
+
+def forkscope_steps(out, warm_up):
+    """Seconds and tokens of the steps after the warm-up, from `timing.jsonl`."""
+    with open(out / "timing.jsonl") as file:
+        rows = [json.loads(line) for line in file][warm_up:]
+    seconds, tokens = sum(row["seconds"] for row in rows), sum(row["tokens"] for row in rows)
+    return {"steps": len(rows), "seconds": seconds, "tokens": tokens, "seconds_per_step": seconds / len(rows),
+            "tokens_per_s": tokens / seconds}
+
+
+class Bench:
+    """Both sides of one benchmark."""
+
+    def __init__(self, suite, name, script, flags, warm_up):
+        self.suite, self.script, self.flags, self.warm_up = suite, f"train/{script}", flags, warm_up
+        self.out = suite.data / "train" / f"{name}-forkscope"
+        self.result = {"warm_up": warm_up, "peer": {}, "forkscope": []}
+
+    def peer(self, flags, steps):
+        return self.suite.peer(self.script, *self.flags, *flags, "--steps", steps + self.warm_up,
+                               "--warm-up", self.warm_up)
+
+    def fastest(self, variants, steps, extra=lambda flags: []):
+        """Tries every variant for a few steps; those that fail (no compiler, no
+        memory) are recorded as such. Returns the fastest one's name."""
+        if len(variants) == 1:
+            return next(iter(variants)), {}
+        tried = {}
+        for name, flags in variants.items():
+            try:
+                tried[name] = self.peer([*flags, *extra(flags)], steps)["facts"]["tokens_per_s"]
+            except SystemExit as reason:
+                tried[name] = None
+                print(f"{self.script} {name}: {str(reason).splitlines()[0]}", flush=True)
+        return max(tried, key=lambda name: tried[name] or 0.0), tried
+
+    def measure_peer(self, title, variants, steps, tuning_steps, extra=lambda flags: []):
+        """The peer at its fastest variant, as often as asked."""
+        wanted = self.suite.options.variants
+        if wanted:
+            variants = {name: flags for name, flags in variants.items() if name in wanted.split(",")} or variants
+        best, tried = self.fastest(variants, tuning_steps, extra)
+        runs = [self.peer(variants[best], steps) for _ in range(self.suite.options.repeats)]
+        self.result["peer"][title] = {"variant": best, "tried_tokens_per_s": tried, "runs": runs}
+
+    def measure_forkscope(self, objective, flags):
+        if self.suite.options.peer_only:
+            return
+        for _ in range(self.suite.options.repeats):
+            run = self.suite.forkscope("train", objective, *flags, out=self.out)
+            self.result["forkscope"].append({**run, "facts": forkscope_steps(self.out, self.warm_up)})
+
+    def record(self):
+        """Medians of both sides and how many times better forkscope is."""
+        ours = self.result["forkscope"]
+        rate, step = median(ours, "facts", "tokens_per_s"), median(ours, "facts", "seconds_per_step")
+        memory = median(ours, "peak_rss_bytes")
+        table = {"forkscope": {"tokens_per_s": rate, "seconds_per_step": step, "peak_rss_bytes": memory,
+                               "whole_process_s": median(ours, "wall_s")}}
+        for title, peer in self.result["peer"].items():
+            runs = peer["runs"]
+            theirs = {"variant": peer["variant"], "tokens_per_s": median(runs, "facts", "tokens_per_s"),
+                      "seconds_per_step": median(runs, "facts", "seconds_per_step"),
+                      "peak_rss_bytes": median(runs, "peak_rss_bytes"), "whole_process_s": median(runs, "wall_s")}
+            table[f"peer {title}"] = theirs
+            table[f"forkscope is better than peer {title} by"] = {
+                "tokens_per_s": ratio(rate, theirs["tokens_per_s"]),
+                "seconds_per_step": ratio(theirs["seconds_per_step"], step),
+                "memory": ratio(theirs["peak_rss_bytes"], memory)}
+        return {**self.result, "summary": table}
+
+
+def data(suite, kind, name, *flags):
+    """A data file of the benchmark, made once."""
+    path = suite.data / "train" / name
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        suite.script("train/make_data.py", kind, *flags, "--out", path)
+    return path
+
+
+def pretrain(suite):
+    """The organism from nothing, 16 documents a step."""
+    suite.options.pair = suite.options.pair or ORGANISM
+    suite.options.problems = suite.options.problems or ORGANISM / "problems.jsonl"
+    base, steps = suite.options.pair / "base", suite.options.steps or 100
+    corpus = suite.options.corpus or data(suite, "corpus", "corpus.jsonl", "--rollouts", suite.rollouts())
+    bench = Bench(suite, "pretrain", "pretrain_peer.py", ["--config", base, "--corpus", corpus], 5)
+    compiled = ["--compile", "--give-up-s", 400]
+    bench.measure_peer("transformers", {
+        "mask": [], "no-mask": ["--mask", "off"], "no-mask, foreach": ["--mask", "off", "--optimizer", "foreach"],
+        "no-mask, compiled": ["--mask", "off", *compiled]}, steps, 20)
+    bench.measure_peer("lean", {"eager": ["--writing", "lean"],
+                                "compiled": ["--writing", "lean", *compiled]}, steps, 20)
+    bench.measure_forkscope("pretrain", [
+        "--model", base, "--data", corpus, "--batch", 16, "--steps", steps + bench.warm_up, "--lr", 2e-3])
+    return bench.record()
+
+
+def lora(suite):
+    """LoRA on decision tokens, Qwen2.5-0.5B's shape, 4 sequences of 512 a step."""
+    model = suite.data / "big" / "base"
+    if not (model / "model.safetensors").exists():
+        suite.script("make_big_pair.py", "--out", suite.data / "big")
+    decisions, steps = data(suite, "decisions", "decisions.jsonl"), suite.options.steps or 2
+    bench = Bench(suite, "lora", "lora_peer.py", ["--model", model, "--data", decisions], 1)
+    sizes = [n for n in (1, 2, 4) if LORA_FIXED + n * LORA_EACH < 0.9 * available_bytes()] or [1]
+    for title, head in {"full head": "full", "head at decisions": "decisions"}.items():
+        variants = {f"{n} at a time": ["--head", head, "--micro", n] for n in sizes}
+        # Trials take as many sequences a step as go through at a time.
+        bench.measure_peer(title, variants, steps, 1, lambda flags: ["--batch", flags[-1]])
+    bench.result["sequences_at_a_time_that_fit"] = sizes
+    bench.measure_forkscope("sft", [
+        "--model", model, "--data", decisions, "--batch", 4, "--steps", steps + bench.warm_up, "--lr", 1e-4,
+        "--lora-rank", 32, "--lora-alpha", 64, "--lora-targets", "q_proj,k_proj,v_proj,o_proj"])
+    return bench.record()
+
+
+def grpo(suite):
+    """GRPO on the organism, sampling included, 16 prompts x 8 completions."""
+    place = suite.options.pair or ORGANISM
+    problems, steps = suite.options.problems or ORGANISM / "problems.jsonl", suite.options.steps or 10
+    bench = Bench(suite, "grpo", "grpo_peer.py", ["--model", place / "base", "--problems", problems], 1)
+    bench.measure_peer("transformers", {
+        f"{prompts} prompts sampled, {rows} rows updated at a time":
+            ["--prompts-per-batch", prompts, "--micro", rows]
+        for prompts, rows in ((16, 32), (16, 128), (8, 32))}, steps, 2)
+    bench.measure_forkscope("grpo", [
+        "--model", place / "base", "--problems", problems, "--prompts", 16, "-n", 8, "--max-tokens", 180,
+        "--steps", steps + bench.warm_up, "--lr", 1e-3, "--lora-rank", 16, "--lora-alpha", 32])
+    return bench.record()
+
+
+def ops(suite):
+    """Single operations, forward and backward, at the organism's and the big shape."""
+    repeats = suite.options.repeats
+    peers = [suite.peer("train/ops_peer.py") for _ in range(repeats)]
+    result = {"peer": peers, "forkscope": []}
+    if not suite.options.peer_only:
+        command = ["cargo", "run", "--release", "-q", "-p", "forkscope-train", "--example", "op_bench", "--",
+                   "--threads", suite.options.threads, "--json"]
+        suite.record(command)
+        os.chdir(ROOT)
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        result["forkscope"] = [json.loads(suite.run_quietly(command)["last_line"]) for _ in range(repeats)]
+    table = {}
+    for shape, operations in peers[0]["facts"]["seconds"].items():
+        for name in operations:
+            theirs = median(peers, "facts", "seconds", shape, name)
+            ours = median(result["forkscope"], "seconds", shape, name)
+            table[f"{shape} {name}"] = {"peer_s": theirs, "forkscope_s": ours,
+                                        "forkscope is faster by": ratio(theirs, ours)}
+    return {**result, "summary": table}
+
+
+BENCHES = {"train-pretrain": pretrain, "train-lora": lora, "train-grpo": grpo, "train-ops": ops}
