@@ -127,10 +127,12 @@ def pretrain(suite):
     bench = Bench(suite, "pretrain", "pretrain_peer.py", ["--config", base, "--corpus", corpus], 5)
     compiled = ["--compile", "--give-up-s", 400]
     bench.measure_peer("transformers", {
-        "mask": [], "no-mask": ["--mask", "off"], "no-mask, foreach": ["--mask", "off", "--optimizer", "foreach"],
+        "mask": [], "no-mask": ["--mask", "off"], "no-mask, memory kept": ["--mask", "off", "--keep-memory"],
+        "no-mask, foreach": ["--mask", "off", "--optimizer", "foreach"],
         "no-mask, compiled": ["--mask", "off", *compiled]}, steps, 20)
-    bench.measure_peer("lean", {"eager": ["--writing", "lean"],
-                                "compiled": ["--writing", "lean", *compiled]}, steps, 20)
+    lean = ["--writing", "lean"]
+    bench.measure_peer("lean", {"eager": lean, "eager, memory kept": [*lean, "--keep-memory"],
+                                "compiled": [*lean, *compiled]}, steps, 20)
     bench.measure_forkscope("pretrain", [
         "--model", base, "--data", corpus, "--batch", 16, "--steps", steps + bench.warm_up, "--lr", 2e-3])
     return bench.record()

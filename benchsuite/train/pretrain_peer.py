@@ -31,6 +31,7 @@ def main():
     parser.add_argument("--order", choices=["sorted", "random"], default="sorted")
     parser.add_argument("--optimizer", choices=["fused", "foreach", "plain"], default="fused")
     parser.add_argument("--compile", action="store_true", help="torch.compile with dynamic shapes")
+    parser.add_argument("--keep-memory", action="store_true", help="glibc keeps freed blocks")
     parser.add_argument("--give-up-s", type=int, default=0, help="end without a result after so many seconds")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=100)
@@ -40,6 +41,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if options.keep_memory:
+        loops.keep_memory()
     signal.alarm(options.give_up_s)
     rows = [example["ids"] for example in loops.read_examples(options.corpus)]
     lean = options.writing == "lean"
