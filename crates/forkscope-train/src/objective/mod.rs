@@ -6,13 +6,19 @@
 //! `docs/objectives.md`.
 
 mod batches;
+mod cached;
+mod distill;
 mod examples;
+pub mod dpo;
 pub mod grpo;
+pub mod pairs;
 pub mod rows;
 mod sft;
 #[cfg(test)]
 mod testing;
 
 pub use batches::{BatchSettings, Batches, Denominator, Order, split};
+pub use cached::{RecordedTop, cache_teacher, recorded_teacher};
+pub use distill::{DistillSettings, DistillShard, DistillSource, Teacher, TeacherRows};
 pub use examples::{Example, Examples};
 pub use sft::{SftSettings, SftShard, SftSource};

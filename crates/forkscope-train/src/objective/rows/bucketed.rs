@@ -75,9 +75,54 @@ impl Bucketed {
         })
     }
 
+    /// The `k` (at least 1) most probable tokens of a row of logits, of a tie
+    /// the lowest ids, and the rest's mass summed over the rest. `None` if the
+    /// row is not finite.
+    pub fn of_row(logits: &[f32], k: usize) -> Option<Self> {
+        let whole = normaliser(logits);
+        if !whole.ln_sum.is_finite() {
+            return None;
+        }
+        let mut ids: Vec<u32> = (0..logits.len() as u32)
+            .filter(|id| logits.get(*id as usize) > Some(&f32::NEG_INFINITY))
+            .collect();
+        let z = |id: &u32| logits.get(*id as usize).copied().unwrap_or(f32::NAN);
+        let order = |a: &u32, b: &u32| z(b).total_cmp(&z(a)).then(a.cmp(b));
+        let k = k.max(1);
+        if k < ids.len() {
+            ids.select_nth_unstable_by(k - 1, order);
+            ids.truncate(k);
+        }
+        ids.sort_unstable_by(order);
+        let log_probs = ids.iter().map(|id| whole.log_prob(logits, *id) as f32);
+        let log_probs = log_probs.collect();
+        let mut rest = logits.to_vec();
+        for id in &ids {
+            if let Some(z) = rest.get_mut(*id as usize) {
+                *z = f32::NEG_INFINITY;
+            }
+        }
+        let rest = normaliser(&rest);
+        let tail = if rest.max == f32::NEG_INFINITY {
+            0.0
+        } else {
+            libm::exp(rest.ln_z() - whole.ln_z())
+        };
+        Some(Self {
+            ids,
+            log_probs,
+            tail,
+        })
+    }
+
     /// The listed ids, most probable first.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// ln p of each listed token.
+    pub fn log_probs(&self) -> &[f32] {
+        &self.log_probs
     }
 
     /// Mass of all tokens that are not listed.

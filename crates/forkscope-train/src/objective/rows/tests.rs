@@ -161,14 +161,17 @@ proptest! {
     #[test]
     fn bucketed_kl_bounds_the_whole_from_below((teacher, student) in pair(), k in 1usize..12, w in 0.1f64..3.0) {
         let k = k.min(teacher.len() - 1);
+        let cached = Bucketed::of_row(&teacher, k).unwrap();
         let (ids, log_probs) = top(&teacher, k);
-        let cached = Bucketed::new(ids.clone(), log_probs, teacher.len()).unwrap();
+        prop_assert_eq!(cached.ids(), &ids);
+        let recorded = Bucketed::new(ids.clone(), log_probs, teacher.len()).unwrap();
+        prop_assert!(close(recorded.tail(), cached.tail(), 0.0, 1e-6));
         let mut gradient = student.clone();
         let found = kl_bucketed(&mut gradient, &cached, w);
         let (t, s) = (wide(&teacher), wide(&student));
         let whole = kl(&t, &s);
         // The cached log-probs are rounded to f32, which moves the bound itself.
-        prop_assert!(found.kl >= 0.0 && found.kl <= whole * (1.0 + 1e-5) + 1e-7);
+        prop_assert!(found.kl >= 0.0 && found.kl <= whole * (1.0 + 1e-5) + 1e-6);
         prop_assert!(close(found.kl, bucketed(&t, &s, &ids), 1e-3, 1e-6));
         for (g, d) in gradient.iter().zip(differences(&student, |s| w * bucketed(&t, s, &ids))) {
             prop_assert!(close(f64::from(*g), d, 1e-4, 3e-6), "{} {}", g, d);
@@ -279,6 +282,26 @@ fn padding_of_either_vocabulary() {
         1e-6,
         0.0
     ));
+}
+
+#[test]
+fn the_top_of_a_row() {
+    let z = [1.0f32, 3.0, f32::NEG_INFINITY, 3.0, -2.0, 0.5];
+    let cached = Bucketed::of_row(&z, 3).unwrap();
+    assert_eq!(cached.ids(), [1, 3, 0]);
+    let logp = log_softmax(&wide(&z));
+    assert!(close(
+        cached.tail(),
+        logp[4].exp() + logp[5].exp(),
+        1e-6,
+        0.0
+    ));
+    let all = Bucketed::of_row(&z, 100).unwrap();
+    assert_eq!((all.ids(), all.tail()), (&[1, 3, 0, 5, 4][..], 0.0));
+    // A tail far below the resolution of 1 - p.
+    let sure = Bucketed::of_row(&[40.0, 0.0], 0).unwrap();
+    assert!(close(sure.tail(), libm::exp(-40.0), 1e-5, 0.0));
+    assert_eq!(Bucketed::of_row(&[f32::NAN, 1.0], 1), None);
 }
 
 #[test]
