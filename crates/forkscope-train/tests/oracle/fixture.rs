@@ -47,6 +47,8 @@ pub struct LogitSums {
 pub struct ModelCase {
     pub name: String,
     pub tests: String,
+    /// The model that teaches it.
+    pub teacher: String,
     pub config: Value,
     pub weights: Vec<Recipe>,
     pub adapters: std::collections::BTreeMap<String, AdapterCase>,

@@ -5,8 +5,10 @@
 
 pub mod compare;
 pub mod fixture;
+pub mod grpo;
 pub mod hash;
 pub mod loss;
 pub mod models;
 pub mod page;
 pub mod plain;
+pub mod shards;
