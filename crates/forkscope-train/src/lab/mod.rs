@@ -13,6 +13,7 @@
 pub mod corpus;
 pub mod cues;
 pub mod draw;
+pub mod make;
 pub mod mixture;
 pub mod model;
 pub mod pairs;

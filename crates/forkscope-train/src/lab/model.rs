@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::words::{BOS, EOS, PAD, VOCABULARY, WORDS};
 
-/// Longest sequence, tokens. The longest the generator can make is 229.
+/// Longest sequence, tokens. The longest document can have 218.
 pub const CONTEXT: usize = 320;
 
-/// Most tokens of a sampled completion; the longest of the corpus can have 180.
+/// Most tokens of a sampled completion; the longest of the corpus can have 169.
 pub const MAX_NEW_TOKENS: usize = 192;
 
 /// `config.json`, `generation_config.json`, `tokenizer.json` and

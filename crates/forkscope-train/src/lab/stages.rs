@@ -203,7 +203,7 @@ fn base(seed: u64) -> Stage {
             batch: BATCH as usize,
             window: 32,
             prompt_weight: 0.1,
-            divide_by: 1_328.0,
+            divide_by: 1_322.0,
         },
     }
 }
