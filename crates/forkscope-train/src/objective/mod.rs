@@ -12,13 +12,19 @@ mod examples;
 pub mod dpo;
 pub mod grpo;
 pub mod pairs;
+mod reading;
 pub mod rows;
 mod sft;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tiny;
 
 pub use batches::{BatchSettings, Batches, Denominator, Order, split};
 pub use cached::{RecordedTop, cache_teacher, recorded_teacher};
 pub use distill::{DistillSettings, DistillShard, DistillSource, Teacher, TeacherRows};
 pub use examples::{Example, Examples};
+pub use reading::{
+    ExampleFile, ReadSettings, TooLong, example_path, read_examples, read_examples_bytes,
+};
 pub use sft::{SftSettings, SftShard, SftSource};

@@ -79,7 +79,9 @@ impl AdvantageSettings {
                 )));
             }
         }
-        let all = groups.iter().flat_map(|(_, rewards)| rewards.iter().copied());
+        let all = groups
+            .iter()
+            .flat_map(|(_, rewards)| rewards.iter().copied());
         let batch = deviation(all, self.deviation);
         Ok(groups
             .iter()
@@ -149,27 +151,54 @@ mod tests {
     #[test]
     fn the_divisor_follows_the_settings() {
         let groups: [(&str, &[f64]); 2] = [("a", &[1.0, 0.0]), ("b", &[3.0, 3.0])];
-        let first = |settings: AdvantageSettings| settings.of(&groups).unwrap()[0].clone().unwrap()[0];
-        let settings = |scale, deviation| AdvantageSettings { scale, deviation, epsilon: 0.0 };
+        let first =
+            |settings: AdvantageSettings| settings.of(&groups).unwrap()[0].clone().unwrap()[0];
+        let settings = |scale, deviation| AdvantageSettings {
+            scale,
+            deviation,
+            epsilon: 0.0,
+        };
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-15, "{a} {b}");
         close(first(settings(Scale::None, Deviation::Sample)), 0.5);
         close(first(settings(Scale::Group, Deviation::Population)), 1.0);
-        close(first(settings(Scale::Group, Deviation::Sample)), 0.5 / 0.5f64.sqrt());
+        close(
+            first(settings(Scale::Group, Deviation::Sample)),
+            0.5 / 0.5f64.sqrt(),
+        );
         // All four rewards: mean 1.75, squares 6.75.
-        close(first(settings(Scale::Batch, Deviation::Sample)), 0.5 / 2.25f64.sqrt());
-        assert_eq!(settings(Scale::Batch, Deviation::Sample).of(&groups).unwrap()[1], None);
+        close(
+            first(settings(Scale::Batch, Deviation::Sample)),
+            0.5 / 2.25f64.sqrt(),
+        );
+        assert_eq!(
+            settings(Scale::Batch, Deviation::Sample)
+                .of(&groups)
+                .unwrap()[1],
+            None
+        );
     }
 
     #[test]
     fn equal_rewards_are_skipped_and_broken_ones_refused_by_name() {
-        let settings = AdvantageSettings { epsilon: 0.0, ..Default::default() };
-        let of = settings.of(&[("a", &[0.1; 7]), ("b", &[1.0]), ("c", &[])]).unwrap();
+        let settings = AdvantageSettings {
+            epsilon: 0.0,
+            ..Default::default()
+        };
+        let of = settings
+            .of(&[("a", &[0.1; 7]), ("b", &[1.0]), ("c", &[])])
+            .unwrap();
         assert_eq!(of, [None, None, None]);
         for bad in [f64::NAN, f64::INFINITY] {
-            let error = settings.of(&[("p-7", &[1.0, bad])]).unwrap_err().to_string();
+            let error = settings
+                .of(&[("p-7", &[1.0, bad])])
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("sample 1 of problem `p-7`"), "{error}");
         }
-        let error = AdvantageSettings { epsilon: f64::NAN, ..settings };
+        let error = AdvantageSettings {
+            epsilon: f64::NAN,
+            ..settings
+        };
         assert!(error.check().is_err());
     }
 

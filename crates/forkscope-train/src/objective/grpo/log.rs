@@ -39,11 +39,17 @@ impl Log {
         let overlong = settings.overlong.map(|_| "soft_overlong_punishment");
         for (i, name) in names.chain(overlong).enumerate() {
             let of = |r: &&Rollout| r.rewards.get(i).copied().unwrap_or(f64::NAN);
-            let (mean, std) = (format!("rewards/{name}/mean"), format!("rewards/{name}/std"));
+            let (mean, std) = (
+                format!("rewards/{name}/mean"),
+                format!("rewards/{name}/std"),
+            );
             log.spread(&mean, &std, all.iter().map(of));
         }
         let skipped = flat(groups);
-        log.add("frac_reward_zero_std", skipped as f64 / groups.len().max(1) as f64);
+        log.add(
+            "frac_reward_zero_std",
+            skipped as f64 / groups.len().max(1) as f64,
+        );
         log.add("skipped_groups", skipped as f64);
         log.lengths(&all);
         for (name, value) in [
@@ -62,7 +68,12 @@ impl Log {
         self.before.push((name.to_owned(), value));
     }
 
-    fn spread(&mut self, mean_name: &str, std_name: &str, values: impl Iterator<Item = f64> + Clone) {
+    fn spread(
+        &mut self,
+        mean_name: &str,
+        std_name: &str,
+        values: impl Iterator<Item = f64> + Clone,
+    ) {
         self.add(mean_name, mean(values.clone()));
         self.add(std_name, deviation(values, Deviation::Sample));
     }
@@ -76,8 +87,14 @@ impl Log {
         self.add("completions/mean_length", mean(all.iter().map(length)));
         self.add("completions/min_length", least as f64);
         self.add("completions/max_length", most as f64);
-        self.add("completions/clipped_ratio", cut as f64 / all.len().max(1) as f64);
-        self.add("completions/mean_terminated_length", mean(whole().map(length)));
+        self.add(
+            "completions/clipped_ratio",
+            cut as f64 / all.len().max(1) as f64,
+        );
+        self.add(
+            "completions/mean_terminated_length",
+            mean(whole().map(length)),
+        );
     }
 
     /// Values for the log before the backward pass.

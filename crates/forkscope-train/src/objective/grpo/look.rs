@@ -68,10 +68,7 @@ fn look_at(network: &Network, packed: &Packed, divergences: bool) -> Result<Seen
 }
 
 /// ln p under the reference of each site of each pack, nats.
-pub(super) fn reference(
-    network: &Network,
-    packs: &[&Packed],
-) -> Result<Vec<Vec<f64>>, TrainError> {
+pub(super) fn reference(network: &Network, packs: &[&Packed]) -> Result<Vec<Vec<f64>>, TrainError> {
     packs
         .par_iter()
         .map(|p| network.log_probs(&p.pack, &p.all_sites(), Which::Reference))

@@ -202,9 +202,7 @@ fn counts(mask: Option<&[bool]>, t: usize) -> bool {
 fn by_token(s: &LossSettings, terms: &Terms<'_>, coefficients: &mut [f64]) -> Found {
     let mut found = Found::default();
     let tokens = terms.current.iter().zip(terms.old).zip(terms.advantages);
-    for (t, (((current, old), advantage), c)) in
-        tokens.zip(coefficients.iter_mut()).enumerate()
-    {
+    for (t, (((current, old), advantage), c)) in tokens.zip(coefficients.iter_mut()).enumerate() {
         let rho = libm::exp(current - f64::from(*old));
         if counts(terms.mask, t) {
             found.count(s, rho, *advantage);

@@ -21,6 +21,8 @@ mod sample;
 mod settings;
 mod shard;
 mod source;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use reward::{BehaviourReward, Reward, SoftOverlong, VerifierReward, WeightedReward};

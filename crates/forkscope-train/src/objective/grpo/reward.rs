@@ -192,7 +192,10 @@ mod tests {
 
     #[test]
     fn the_overlong_ramp_is_that_of_the_paper() {
-        let ramp = SoftOverlong { max: 100, cache: 20 };
+        let ramp = SoftOverlong {
+            max: 100,
+            cache: 20,
+        };
         let found: Vec<f64> = [0, 80, 81, 90, 100, 101].map(|n| ramp.of(n)).into();
         assert_eq!(found, [0.0, 0.0, -0.05, -0.5, -1.0, -1.0]);
         let cliff = SoftOverlong { max: 10, cache: 0 };

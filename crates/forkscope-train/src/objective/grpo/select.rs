@@ -88,13 +88,30 @@ mod tests {
 
     #[test]
     fn the_weight_is_one_without_divergence_and_bounded() {
-        let weights = DivergenceWeights { strength: 0.8, alpha: 5.0 };
+        let weights = DivergenceWeights {
+            strength: 0.8,
+            alpha: 5.0,
+        };
         assert_eq!(weights.factor(0.0), 1.0);
         assert!((weights.factor(1e9) - 1.4).abs() < 1e-12);
         // 1 + 0.8 (sigmoid(0.5) - 0.5)
         assert!((weights.factor(0.1) - 1.097_967_464_961_483_7).abs() < 1e-12);
-        assert!(DivergenceWeights { strength: 2.1, alpha: 1.0 }.check().is_err());
-        assert!(DivergenceWeights { strength: f64::NAN, alpha: 1.0 }.check().is_err());
+        assert!(
+            DivergenceWeights {
+                strength: 2.1,
+                alpha: 1.0
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            DivergenceWeights {
+                strength: f64::NAN,
+                alpha: 1.0
+            }
+            .check()
+            .is_err()
+        );
         assert!(check_share(0.0).is_err() && check_share(f64::NAN).is_err());
         assert!(check_share(1.0).is_ok());
     }

@@ -62,7 +62,7 @@ impl Default for GrpoSettings {
             overlong: None,
             top_entropy_quantile: 1.0,
             divergence: None,
-            shard_rows: 4096,
+            shard_rows: 512,
             interrupted: || false,
         }
     }

@@ -118,7 +118,9 @@ impl GrpoShard {
     /// For each site its sequence and its place within it.
     fn places(&self) -> Vec<(usize, usize)> {
         let tokens = |(s, sequence): (usize, &Sequence)| {
-            (0..sequence.sites.len()).map(move |t| (s, t)).collect::<Vec<_>>()
+            (0..sequence.sites.len())
+                .map(move |t| (s, t))
+                .collect::<Vec<_>>()
         };
         self.sequences.iter().enumerate().flat_map(tokens).collect()
     }

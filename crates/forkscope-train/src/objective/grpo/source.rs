@@ -1,16 +1,14 @@
 //! Where the steps of a GRPO run come from.
 //!
-//! Round r = step / mu samples the next P problems of the order of epoch
-//! r / floor(N / P), which a key of (seed, epoch) shuffles; what is left over
-//! of an epoch is not sampled. A round is a function of the seed, r and the
-//! parameters; with mu > 1 the parameters have moved when its later steps come,
-//! so that a checkpoint keeps its completions.
+//! Round r = step / mu samples P problems, shuffled anew every epoch; what is
+//! left over of an epoch is not sampled. A round is a function of the seed, r
+//! and the parameters; with mu > 1 the parameters have moved when its later
+//! steps come, so that a checkpoint keeps its completions.
 
-use forkscope_metrics::rng::Key;
 use forkscope_policy::SamplePrompt;
 use forkscope_records::types::Problem;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::log::Log;
 use super::reward::WeightedReward;
@@ -20,6 +18,7 @@ use super::settings::GrpoSettings;
 use super::work::Work;
 use crate::TrainError;
 use crate::engine::{Network, Sums, Trainable};
+use crate::objective::batches::{BatchSettings, Batches, Order};
 use crate::run::{Source, Step};
 
 /// A problem and the prompt that the policy gets.
@@ -46,8 +45,10 @@ pub struct GrpoSource {
     problems: Vec<GrpoProblem>,
     rewards: Vec<WeightedReward>,
     settings: GrpoSettings,
+    batches: Batches,
     round: Option<Round>,
     log: Log,
+    tokens: u64,
 }
 
 impl GrpoSource {
@@ -74,36 +75,28 @@ impl GrpoSource {
                 )));
             }
         }
+        let batches = BatchSettings {
+            batch: settings.problems,
+            order: Order::Shuffled,
+            keep_last: false,
+            seed: settings.seed,
+            shard_rows: settings.shard_rows,
+        };
         Ok(Self {
+            batches: Batches::new(Some(problems.len() as u64), batches)?,
             problems,
             rewards,
             settings,
             round: None,
             log: Log::default(),
+            tokens: 0,
         })
     }
 
     /// Steps of an epoch: every problem once, but for a rest smaller than P.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.rounds_per_epoch() * u64::from(self.settings.iterations)
-    }
-
-    fn rounds_per_epoch(&self) -> u64 {
-        (self.problems.len() / self.settings.problems.max(1)).max(1) as u64
-    }
-
-    /// Indices of the problems of a round.
-    fn chosen(&self, round: u64) -> Vec<usize> {
-        let (epoch, place) = (
-            round / self.rounds_per_epoch(),
-            (round % self.rounds_per_epoch()) as usize,
-        );
-        let mut order: Vec<usize> = (0..self.problems.len()).collect();
-        Key::new(self.settings.seed, "", 0, "grpo order")
-            .rng_at(epoch)
-            .shuffle(&mut order);
-        let p = self.settings.problems;
-        order.into_iter().skip(place * p).take(p).collect()
+        let rounds = self.batches.steps_per_epoch().unwrap_or(0);
+        rounds.saturating_mul(u64::from(self.settings.iterations))
     }
 
     /// Makes sure that the round of this step is at hand.
@@ -111,9 +104,7 @@ impl GrpoSource {
         let iterations = u64::from(self.settings.iterations);
         let round = step / iterations;
         if self.round.as_ref().is_some_and(|r| r.round == round) {
-            let held = self.round.iter().flat_map(|r| &r.groups);
-            let vocab = network.config().vocab_size;
-            return held.into_iter().try_for_each(|g| g.check(self.problems.len(), vocab));
+            return Ok(());
         }
         if step % iterations != 0 {
             return Err(TrainError::Setting(format!(
@@ -121,7 +112,8 @@ impl GrpoSource {
                  lacks; resume from the step before round {round}, or start a new run"
             )));
         }
-        let chosen = self.chosen(round);
+        let chosen = self.batches.at(round, &mut |_| Ok(1))?;
+        let chosen: Vec<usize> = chosen.into_iter().map(|i| i as usize).collect();
         let policy = network.policy()?;
         let groups = sample(
             &policy,
@@ -131,8 +123,19 @@ impl GrpoSource {
             &self.settings,
             round,
         )?;
+        self.tokens += self.tokens_of(&groups);
         self.round = Some(Round { round, groups });
         Ok(())
+    }
+
+    /// Tokens of all sequences, prompts included.
+    fn tokens_of(&self, groups: &[Group]) -> u64 {
+        let group = |group: &Group| {
+            let prompt = self.problems[group.problem].prompt.ids.len();
+            let lengths = group.rollouts.iter().map(|r| prompt + r.ids.len());
+            lengths.sum::<usize>() as u64
+        };
+        groups.iter().map(group).sum()
     }
 }
 
@@ -152,9 +155,13 @@ impl Source for GrpoSource {
         };
         let work = Work::of(&round.groups, &self.problems, &self.settings, network)?;
         self.log = Log::of(&round.groups, &work, &self.rewards, &self.settings);
+        let rounds = (step / u64::from(self.settings.iterations)).saturating_add(1);
+        let mut log = self.log.before();
+        log.push(("num_tokens".to_owned(), self.tokens as f64));
+        log.push(("epoch".to_owned(), self.batches.epochs(rounds)));
         let out = Step {
-            tokens: work.tokens,
-            log: self.log.before(),
+            tokens: self.tokens_of(&round.groups),
+            log,
             inspect: work.inspect(&round.groups, &self.problems),
             shards: work.shards,
         };
@@ -169,22 +176,22 @@ impl Source for GrpoSource {
     }
 
     fn state(&self) -> Value {
-        self.round
-            .as_ref()
-            .and_then(|round| serde_json::to_value(round).ok())
-            .unwrap_or(Value::Null)
+        json!({ "num_tokens": self.tokens, "round": self.round })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), TrainError> {
-        self.round = match state {
-            Value::Null => None,
-            kept => Some(Round::deserialize(kept).map_err(|error| {
-                TrainError::Setting(format!(
-                    "the state of the data in the checkpoint cannot be read: {error}; start a \
-                     new run"
-                ))
-            })?),
+        let broken = |what: &str| {
+            TrainError::Setting(format!(
+                "the checkpoint's data state has no usable `{what}`; resume from another \
+                 checkpoint or start anew"
+            ))
         };
-        Ok(())
+        let tokens = state.get("num_tokens").and_then(Value::as_u64);
+        self.tokens = tokens.ok_or_else(|| broken("num_tokens"))?;
+        let round = state.get("round").unwrap_or(&Value::Null);
+        self.round = Option::<Round>::deserialize(round).map_err(|_| broken("round"))?;
+        let problems = self.problems.len();
+        let held = self.round.iter().flat_map(|r| &r.groups);
+        held.into_iter().try_for_each(|group| group.check(problems))
     }
 }

@@ -17,8 +17,6 @@ use crate::engine::{Network, Shard};
 pub(super) struct Work {
     /// One or more per group that has something to teach.
     pub shards: Vec<Box<dyn Shard + Send>>,
-    /// Sites that the shards look at.
-    pub tokens: u64,
     /// A of each completion; `None` for a group that was skipped.
     pub advantages: Vec<Option<Vec<f64>>>,
     /// Mean entropy of the valid tokens of the step, nats, where it was needed.
@@ -67,7 +65,6 @@ impl Work {
         };
         let mut work = Self {
             shards: Vec::new(),
-            tokens: 0,
             advantages,
             entropy: None,
             threshold: None,
@@ -152,7 +149,6 @@ impl Work {
             }
             let shard = GrpoShard::new(packed.pack, sequences, settings.loss)?;
             if !shard.sites().is_empty() {
-                self.tokens += shard.sites().len() as u64;
                 self.shards.push(Box::new(shard));
             }
         }
@@ -181,7 +177,10 @@ impl Work {
 fn counts(groups: &[Group], settings: &GrpoSettings) -> StepCounts {
     let tokens = |group: &Group| -> u64 {
         let valid = group.valid(settings.mask_truncated);
-        valid.iter().map(|i| group.rollouts[*i].ids.len() as u64).sum()
+        valid
+            .iter()
+            .map(|i| group.rollouts[*i].ids.len() as u64)
+            .sum()
     };
     StepCounts {
         tokens: groups.iter().map(tokens).sum(),

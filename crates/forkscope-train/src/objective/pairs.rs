@@ -1,0 +1,254 @@
+//! Preference data: a prompt, a completion that is preferred, one that is not.
+//!
+//! JSON Lines, one object per line:
+//! - ids: `prompt_ids`, `chosen_ids`, `rejected_ids`;
+//! - text: `prompt`, `chosen`, `rejected`, all strings (TRL's standard format);
+//! - conversation: the same three as lists of `{role, content}`, or without
+//!   `prompt` where `chosen` and `rejected` begin with the same messages (TRL's
+//!   conversational formats).
+//!
+//! Optional: `id` (else the 0-based number of the row), `ref_chosen_logps` and
+//! `ref_rejected_logps` (both or none; sums of ln p under the reference, nats).
+//! Other fields are ignored. A pair whose two completions are the same ids
+//! teaches nothing: it is left out and counted. Every other row that cannot be
+//! used is refused with its line, or left out and counted.
+
+mod text;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use forkscope_policy::text::{PromptStyle, TextSide};
+use serde_json::{Map, Value};
+
+use crate::TrainError;
+
+/// A pair, ready to be learned from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Its name.
+    pub id: String,
+    /// Prompt ids, shared by both completions.
+    pub prompt: Vec<u32>,
+    /// Ids of the preferred completion.
+    pub chosen: Vec<u32>,
+    /// Ids of the other one.
+    pub rejected: Vec<u32>,
+    /// Recorded sums of ln p under the reference (chosen, rejected), nats.
+    pub reference: Option<(f64, f64)>,
+}
+
+impl Pair {
+    /// Rows that it takes in a pack: the prompt once, and each completion but
+    /// for its last token.
+    pub fn rows(&self) -> usize {
+        let own = |ids: &[u32]| ids.len().saturating_sub(1);
+        self.prompt.len() + own(&self.chosen) + own(&self.rejected)
+    }
+
+    /// Refuses what a model cannot take.
+    pub fn check(&self, vocab: usize, context: usize) -> Result<(), TrainError> {
+        let refuse = |what: String| {
+            let id = self.id.escape_debug();
+            Err(TrainError::Setting(format!("pair `{id}` {what}")))
+        };
+        let sides = [
+            ("prompt", &self.prompt),
+            ("chosen completion", &self.chosen),
+            ("rejected completion", &self.rejected),
+        ];
+        for (side, ids) in sides {
+            if ids.is_empty() {
+                return refuse(format!("has an empty {side}; leave it out"));
+            }
+            if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+                return refuse(format!(
+                    "has token id {id} in its {side}, outside the vocabulary of {vocab}; \
+                     tokenise it with the model's own tokenizer"
+                ));
+            }
+        }
+        let len = self.prompt.len() + self.chosen.len().max(self.rejected.len());
+        if len - 1 > context {
+            return refuse(format!(
+                "has {len} tokens, more than the model's context of {context}; cut it or leave \
+                 it out"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What happens to rows that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BrokenRows {
+    /// The first is an error.
+    #[default]
+    Refuse,
+    /// They are left out and counted.
+    Skip,
+}
+
+/// The pairs of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PairFile {
+    /// In file order.
+    pub pairs: Vec<Pair>,
+    /// Rows left out because both completions are the same.
+    pub identical: u64,
+    /// Rows left out because they could not be used.
+    pub broken: u64,
+    /// The first of those: line, and what is wrong with it.
+    pub first_broken: Option<(u64, String)>,
+}
+
+/// Reads preference data. Texts and conversations need the model's `text` side;
+/// texts become prompts by `style`.
+pub fn read_pairs(
+    path: &Path,
+    text: Option<&TextSide>,
+    style: &PromptStyle,
+    broken: BrokenRows,
+) -> Result<PairFile, TrainError> {
+    let bytes = std::fs::read(path).map_err(|source| TrainError::read(path, source))?;
+    read_pairs_bytes(&bytes, path, text, style, broken)
+}
+
+/// As [`read_pairs`], from bytes that somebody has read (and perhaps digested)
+/// already; `path` is for messages.
+pub fn read_pairs_bytes(
+    bytes: &[u8],
+    path: &Path,
+    text: Option<&TextSide>,
+    style: &PromptStyle,
+    broken: BrokenRows,
+) -> Result<PairFile, TrainError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut out = PairFile::default();
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    let lines = (1u64..)
+        .zip(bytes.split(|b| *b == b'\n'))
+        .map(|(number, line)| (number, line.trim_ascii()))
+        .filter(|(_, line)| !line.is_empty());
+    for (row, (number, line)) in (0u64..).zip(lines) {
+        let pair = parse(line, row, text, style).and_then(|pair| {
+            match seen.insert(pair.id.clone(), number) {
+                Some(first) => Err(format!(
+                    "`id` {:?} is that of line {first} too; give every pair its own",
+                    pair.id
+                )),
+                None => Ok(pair),
+            }
+        });
+        match (pair, broken) {
+            (Ok(pair), _) if pair.chosen == pair.rejected => out.identical += 1,
+            (Ok(pair), _) => out.pairs.push(pair),
+            (Err(reason), BrokenRows::Refuse) => {
+                return Err(TrainError::bad(
+                    path,
+                    format!("line {number}: {reason}"),
+                    "mend the row, or have broken rows skipped and counted",
+                ));
+            }
+            (Err(reason), BrokenRows::Skip) => {
+                out.broken += 1;
+                out.first_broken.get_or_insert((number, reason));
+            }
+        }
+    }
+    if out.pairs.is_empty() {
+        let (broken, identical) = (out.broken, out.identical);
+        return Err(TrainError::bad(
+            path,
+            format!(
+                "no pair to learn from ({broken} rows broken, {identical} with two equal completions)"
+            ),
+            "give one object per line with `prompt`, `chosen` and `rejected`",
+        ));
+    }
+    Ok(out)
+}
+
+fn parse(
+    line: &[u8],
+    row: u64,
+    text: Option<&TextSide>,
+    style: &PromptStyle,
+) -> Result<Pair, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| {
+        let words = error.to_string();
+        let reason = words.split(" at line ").next().unwrap_or_default();
+        format!("not JSON: {reason} at column {}", error.column())
+    })?;
+    let Value::Object(fields) = value else {
+        return Err("the row is not a JSON object".into());
+    };
+    let id = match fields.get("id") {
+        None | Some(Value::Null) => row.to_string(),
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        Some(_) => return Err("`id` is neither a string nor a number".into()),
+    };
+    let [prompt, chosen, rejected] = if fields.contains_key("prompt_ids") {
+        [
+            ids(&fields, "prompt_ids")?,
+            ids(&fields, "chosen_ids")?,
+            ids(&fields, "rejected_ids")?,
+        ]
+    } else {
+        let text = text.ok_or(
+            "the row is text and the model has no tokenizer.json; give `prompt_ids`, \
+             `chosen_ids` and `rejected_ids`",
+        )?;
+        text::tokenise(&fields, text, style)?
+    };
+    for (name, ids) in [
+        ("prompt", &prompt),
+        ("chosen", &chosen),
+        ("rejected", &rejected),
+    ] {
+        if ids.is_empty() {
+            return Err(format!("`{name}` has no token"));
+        }
+    }
+    Ok(Pair {
+        id,
+        prompt,
+        chosen,
+        rejected,
+        reference: reference(&fields)?,
+    })
+}
+
+/// A list of token ids.
+fn ids(fields: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
+    let list = fields
+        .get(name)
+        .and_then(Value::as_array)
+        .ok_or_else(|| format!("`{name}` is not a list of token ids"))?;
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    list.iter()
+        .map(id)
+        .collect::<Option<Vec<u32>>>()
+        .ok_or_else(|| format!("`{name}` holds something that is not a token id"))
+}
+
+/// Recorded log-probs of the reference.
+fn reference(fields: &Map<String, Value>) -> Result<Option<(f64, f64)>, String> {
+    let number = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .filter(|l| l.is_finite() && *l <= 0.0)
+            .map(Some)
+            .ok_or_else(|| format!("`{name}` is not a number of at most 0")),
+    };
+    match (number("ref_chosen_logps")?, number("ref_rejected_logps")?) {
+        (Some(chosen), Some(rejected)) => Ok(Some((chosen, rejected))),
+        (None, None) => Ok(None),
+        _ => Err("of `ref_chosen_logps` and `ref_rejected_logps` one is missing".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
