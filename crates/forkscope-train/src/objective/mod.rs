@@ -12,6 +12,7 @@ mod examples;
 pub mod dpo;
 pub mod grpo;
 pub mod pairs;
+mod parts;
 mod reading;
 pub mod rows;
 mod sft;
@@ -20,10 +21,11 @@ mod testing;
 #[cfg(test)]
 mod tiny;
 
-pub use batches::{BatchSettings, Batches, Denominator, Order, split};
+pub use batches::{BatchSettings, Batches, Order};
 pub use cached::{RecordedTop, cache_teacher, recorded_teacher};
 pub use distill::{DistillSettings, DistillShard, DistillSource, Teacher, TeacherRows};
 pub use examples::{Example, Examples};
+pub use parts::{Denominator, split};
 pub use reading::{
     ExampleFile, ReadSettings, TooLong, example_path, read_examples, read_examples_bytes,
 };

@@ -9,8 +9,9 @@
 
 use serde_json::{Value, json};
 
-use super::batches::{BatchSettings, Batches, Denominator, parts};
+use super::batches::{BatchSettings, Batches};
 use super::examples::{Example, Examples};
+use super::parts::{Denominator, parts};
 use super::rows::cross_entropy_gradient;
 use crate::TrainError;
 use crate::engine::{Head, Network, Pack, Shard, Site, Sums};

@@ -8,6 +8,7 @@ use forkscope_records::types::TopK;
 use super::super::cached::{RecordedTop, cache_teacher, recorded_teacher};
 use super::super::testing::{check_head, distance, examples, gradients, log_softmax, network};
 use super::*;
+use crate::engine::Site;
 
 const VOCAB: usize = 13;
 
