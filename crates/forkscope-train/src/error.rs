@@ -76,6 +76,16 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether it is forkscope's fault, not the input's.
+    pub fn is_internal(&self) -> bool {
+        match self {
+            Self::Internal(_) => true,
+            Self::Policy(error) => error.is_internal(),
+            Self::Records(error) => error.is_internal(),
+            _ => false,
+        }
+    }
+
     /// A [`TrainError::Bad`] in one call.
     pub(crate) fn bad(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Bad {

@@ -21,9 +21,15 @@ mod error;
 mod factor;
 mod held_out;
 mod lowrank;
+mod pieces;
+mod warm;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 pub use error::TrainError;
 pub use factor::{Cut, Factors};
-pub use held_out::{HeldOut, HeldOutSettings, evaluate, refuse_shared, refuse_shared_texts};
+pub use held_out::{
+    HeldOut, HeldOutEvaluation, HeldOutSettings, evaluate, refuse_shared, refuse_shared_prompts,
+};
 pub use lowrank::{Adapter, Module, RankPlan, low_rank_adapter};
+pub use pieces::cut_documents;
+pub use warm::{adapter_settings, start_from_adapter};

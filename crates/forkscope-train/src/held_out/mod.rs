@@ -8,12 +8,16 @@
 //! random numbers are keyed by (seed, problem, sample, position), so all
 //! checkpoints are asked the same questions with the same luck.
 
-use std::collections::HashMap;
+mod choose;
+mod shared;
 
 use forkscope_metrics::stats::{BootstrapSettings, Interval, mean_over_problems};
 use forkscope_policy::{Completion, Ended, Policy, SamplePrompt, SampleSettings};
-use forkscope_records::types::{Problem, ProblemPrompt};
+use forkscope_records::types::Problem;
 use forkscope_tasks::Verifier;
+
+pub use choose::HeldOutEvaluation;
+pub use shared::{refuse_shared, refuse_shared_prompts};
 
 use crate::TrainError;
 
@@ -84,72 +88,6 @@ pub fn evaluate(
         });
     }
     tally.finish(n, &settings.bootstrap)
-}
-
-/// Refuses held-out problems of which one is among the training problems, by
-/// its text or by an id of its own.
-///
-/// Texts are compared without regard to white space. An id that is merely the
-/// row's number is no evidence: files without ids number their rows so.
-pub fn refuse_shared(held_out: &[Problem], training: &[Problem]) -> Result<(), TrainError> {
-    let own_id = |i: usize, p: &Problem| (p.id != i.to_string()).then(|| p.id.clone());
-    let mut ids = HashMap::new();
-    let mut texts = HashMap::new();
-    for (i, problem) in training.iter().enumerate() {
-        if let Some(id) = own_id(i, problem) {
-            ids.insert(id, &problem.id);
-        }
-        texts.insert(text_of(&problem.prompt), &problem.id);
-    }
-    for (i, problem) in held_out.iter().enumerate() {
-        let by_id = own_id(i, problem).and_then(|id| ids.get(&id));
-        let by_text = texts.get(&text_of(&problem.prompt));
-        let (what, training) = match (by_id, by_text) {
-            (Some(id), _) => ("id", id),
-            (None, Some(id)) => ("text", id),
-            (None, None) => continue,
-        };
-        return Err(TrainError::Setting(format!(
-            "held-out problem `{}` has the {what} of training problem `{}`; a checkpoint must be chosen on problems that it was not trained on, take the problem out of one of the two files",
-            problem.id.escape_debug(),
-            training.escape_debug()
-        )));
-    }
-    Ok(())
-}
-
-/// As [`refuse_shared`] for training data that are texts, such as the prompts of
-/// preference pairs.
-pub fn refuse_shared_texts<'t>(
-    held_out: &[Problem],
-    training: impl IntoIterator<Item = &'t ProblemPrompt>,
-) -> Result<(), TrainError> {
-    let problems: Vec<Problem> = training
-        .into_iter()
-        .enumerate()
-        .map(|(i, prompt)| Problem {
-            id: i.to_string(),
-            prompt: prompt.clone(),
-            answer: None,
-            category: None,
-        })
-        .collect();
-    refuse_shared(held_out, &problems)
-}
-
-/// All that is said, white space as one blank.
-fn text_of(prompt: &ProblemPrompt) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    match prompt {
-        ProblemPrompt::Text(text) => words.extend(text.split_whitespace()),
-        // What the user says is the problem; a system line says how to answer.
-        ProblemPrompt::Messages(messages) => {
-            for message in messages.iter().filter(|m| m.role != "system") {
-                words.extend(message.content.split_whitespace());
-            }
-        }
-    }
-    words.join(" ")
 }
 
 fn reference_answers(problems: &[Problem]) -> Result<Vec<&str>, TrainError> {
@@ -231,66 +169,16 @@ impl<'a> Tally<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forkscope_records::types::Message;
-
-    fn problem(id: &str, text: &str) -> Problem {
-        Problem {
-            id: id.into(),
-            prompt: ProblemPrompt::Text(text.into()),
-            answer: Some("07".into()),
-            category: None,
-        }
-    }
-
-    #[test]
-    fn a_shared_problem_is_named() {
-        let training = [problem("a", "one plus one"), problem("b", "two")];
-        let said =
-            |held_out: &[Problem]| refuse_shared(held_out, &training).map_err(|e| e.to_string());
-        assert_eq!(said(&[problem("c", "three")]), Ok(()));
-        let by_id = said(&[problem("c", "three"), problem("b", "four")]).unwrap_err();
-        assert!(
-            by_id.contains("`b`") && by_id.contains("the id of"),
-            "{by_id}"
-        );
-        let by_text = said(&[problem("c", "one  plus\none ")]).unwrap_err();
-        assert!(
-            by_text.contains("`c`") && by_text.contains("text of training problem `a`"),
-            "{by_text}"
-        );
-        let asked = ProblemPrompt::Messages(vec![
-            Message {
-                role: "system".into(),
-                content: "be brief".into(),
-            },
-            Message {
-                role: "user".into(),
-                content: "two".into(),
-            },
-        ]);
-        let chat = Problem {
-            prompt: asked,
-            ..problem("d", "")
-        };
-        assert!(said(&[chat]).is_err());
-        let prompts = [ProblemPrompt::Text("two".into())];
-        assert!(refuse_shared_texts(&[problem("z", "two")], &prompts).is_err());
-        assert!(refuse_shared_texts(&[problem("z", "three")], &prompts).is_ok());
-    }
-
-    #[test]
-    fn row_numbers_are_no_ids() {
-        let training = [problem("0", "one"), problem("1", "two")];
-        assert!(refuse_shared(&[problem("0", "three"), problem("1", "four")], &training).is_ok());
-        assert!(refuse_shared(&[problem("0", "two")], &training).is_err());
-    }
+    use forkscope_records::types::ProblemPrompt;
 
     #[test]
     fn an_unanswered_problem_is_refused() {
         assert!(reference_answers(&[]).is_err());
         let unanswered = Problem {
+            id: "q".into(),
+            prompt: ProblemPrompt::Text("x".into()),
             answer: None,
-            ..problem("q", "x")
+            category: None,
         };
         let said = reference_answers(&[unanswered]).unwrap_err().to_string();
         assert!(said.contains("`q`"), "{said}");
