@@ -17,9 +17,11 @@
 use std::time::Instant;
 
 use forkscope_records::RunDir;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::checkpoint::{self, Best, State};
+use super::clock::Clock;
+use super::failed::{self, FAILED_BATCH};
 use super::log::{Line, Logs, number};
 use super::optimiser::{AdamW, clip_factor, global_norm};
 use super::settings::TrainSettings;
@@ -28,8 +30,6 @@ use super::watch::{Evaluate, StepReport, Watch};
 use crate::TrainError;
 use crate::engine::{Network, PassOptions, Sums};
 
-/// File that keeps the batch of a loss that was not finite.
-pub const FAILED_BATCH: &str = "failed-batch.json";
 /// Folder of the parameters after the last step, as a model.
 pub const FINAL: &str = "final";
 /// Folder of the best evaluated parameters, as a model.
@@ -236,7 +236,7 @@ impl<'a> Trainer<'a> {
         };
         let (gradients, sums) = match self.network.gradients(&work.shards, &options) {
             Err(TrainError::NonFinite(reason)) => {
-                return Err(self.fail(step, work, None, reason)?);
+                return Err(failed::keep(self.run, step, work, None, &reason)?);
             }
             passed => passed?,
         };
@@ -244,7 +244,7 @@ impl<'a> Trainer<'a> {
         let loss = sums.get(Sums::LOSS);
         if !loss.is_finite() {
             let reason = format!("the loss is {loss}");
-            return Err(self.fail(step, work, Some(&sums), reason)?);
+            return Err(failed::keep(self.run, step, work, Some(&sums), &reason)?);
         }
         let norm = global_norm(&gradients);
         if !norm.is_finite() {
@@ -252,7 +252,7 @@ impl<'a> Trainer<'a> {
                 Err(TrainError::NonFinite(reason)) => reason,
                 _ => "the norm of the gradient is not finite".into(),
             };
-            return Err(self.fail(step, work, Some(&sums), reason)?);
+            return Err(failed::keep(self.run, step, work, Some(&sums), &reason)?);
         }
         let factor = self
             .settings
@@ -261,37 +261,6 @@ impl<'a> Trainer<'a> {
         adam.update(self.network.parameters_mut(), &gradients, rate, factor)?;
         clock.lap("optimiser_seconds");
         Ok(Some(Update { loss, norm, sums }))
-    }
-
-    /// Keeps the batch; the error that ends the run.
-    fn fail(
-        &self,
-        step: u64,
-        work: &Step,
-        sums: Option<&Sums>,
-        reason: String,
-    ) -> Result<TrainError, TrainError> {
-        let step = step + 1;
-        let floats = |values: &mut dyn Iterator<Item = (String, f64)>| -> Value {
-            Value::Object(values.map(|(name, x)| (name, number(x))).collect())
-        };
-        let sums = sums.map(|s| floats(&mut s.iter().map(|(n, x)| (n.to_owned(), x))));
-        let document = json!({
-            "schema": "forkscope/failed-batch/1",
-            "step": step,
-            "reason": reason,
-            "sums": sums,
-            "log": floats(&mut work.log.iter().cloned()),
-            "batch": work.inspect,
-        });
-        let mut text = serde_json::to_vec_pretty(&document)
-            .map_err(|e| TrainError::Internal(e.to_string()))?;
-        text.push(b'\n');
-        self.run.write_atomic(FAILED_BATCH, &text)?;
-        Ok(TrainError::NonFinite(format!(
-            "step {step}: {reason}; see {}",
-            self.run.path().join(FAILED_BATCH).display()
-        )))
     }
 
     fn evaluate_if_due(
@@ -370,43 +339,4 @@ struct Update {
     loss: f64,
     norm: f64,
     sums: Sums,
-}
-
-/// Times the parts of a step.
-struct Clock {
-    began: Instant,
-    last: Instant,
-    laps: Line,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let began = Instant::now();
-        Self {
-            began,
-            last: began,
-            laps: Line::default(),
-        }
-    }
-
-    fn lap(&mut self, part: &str) {
-        let seconds = self.last.elapsed().as_secs_f64();
-        self.laps.put(part, number(seconds));
-        self.last = Instant::now();
-    }
-
-    fn total(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
-    }
-
-    fn line(self, report: &StepReport) -> Line {
-        let mut line = Line::default();
-        line.put("step", report.step);
-        line.put("seconds", number(report.seconds));
-        line.put("tokens", report.tokens);
-        let rate = report.tokens as f64 / report.seconds;
-        line.put("tokens_per_second", number(rate));
-        line.extend(self.laps);
-        line
-    }
 }
