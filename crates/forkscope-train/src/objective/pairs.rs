@@ -21,6 +21,8 @@ use std::path::Path;
 use forkscope_policy::text::{PromptStyle, TextSide};
 use serde_json::{Map, Value};
 
+use self::text::Tokenised;
+use super::reading::row::ids;
 use crate::TrainError;
 
 /// A pair, ready to be learned from.
@@ -100,18 +102,22 @@ pub struct PairFile {
     pub broken: u64,
     /// The first of those: line, and what is wrong with it.
     pub first_broken: Option<(u64, String)>,
+    /// Pairs with a completion that was tokenised by itself, because together
+    /// with the prompt its first characters would change the prompt's last token.
+    pub apart: u64,
 }
 
 /// Reads preference data. Texts and conversations need the model's `text` side;
-/// texts become prompts by `style`.
+/// texts become prompts by `style`; `vocab` is the model's vocabulary.
 pub fn read_pairs(
     path: &Path,
     text: Option<&TextSide>,
+    vocab: usize,
     style: &PromptStyle,
     broken: BrokenRows,
 ) -> Result<PairFile, TrainError> {
     let bytes = std::fs::read(path).map_err(|source| TrainError::read(path, source))?;
-    read_pairs_bytes(&bytes, path, text, style, broken)
+    read_pairs_bytes(&bytes, path, text, vocab, style, broken)
 }
 
 /// As [`read_pairs`], from bytes that somebody has read (and perhaps digested)
@@ -120,6 +126,7 @@ pub fn read_pairs_bytes(
     bytes: &[u8],
     path: &Path,
     text: Option<&TextSide>,
+    vocab: usize,
     style: &PromptStyle,
     broken: BrokenRows,
 ) -> Result<PairFile, TrainError> {
@@ -131,18 +138,23 @@ pub fn read_pairs_bytes(
         .map(|(number, line)| (number, line.trim_ascii()))
         .filter(|(_, line)| !line.is_empty());
     for (row, (number, line)) in (0u64..).zip(lines) {
-        let pair = parse(line, row, text, style).and_then(|pair| {
+        let pair = parse(line, row, text, style).and_then(|(pair, apart)| {
+            let fits = pair.check(vocab, usize::MAX);
+            fits.map_err(|error| error.to_string())?;
             match seen.insert(pair.id.clone(), number) {
                 Some(first) => Err(format!(
                     "`id` {:?} is that of line {first} too; give every pair its own",
                     pair.id
                 )),
-                None => Ok(pair),
+                None => Ok((pair, apart)),
             }
         });
         match (pair, broken) {
-            (Ok(pair), _) if pair.chosen == pair.rejected => out.identical += 1,
-            (Ok(pair), _) => out.pairs.push(pair),
+            (Ok((pair, _)), _) if pair.chosen == pair.rejected => out.identical += 1,
+            (Ok((pair, apart)), _) => {
+                out.pairs.push(pair);
+                out.apart += u64::from(apart);
+            }
             (Err(reason), BrokenRows::Refuse) => {
                 return Err(TrainError::bad(
                     path,
@@ -174,7 +186,7 @@ fn parse(
     row: u64,
     text: Option<&TextSide>,
     style: &PromptStyle,
-) -> Result<Pair, String> {
+) -> Result<(Pair, bool), String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| {
         let words = error.to_string();
         let reason = words.split(" at line ").next().unwrap_or_default();
@@ -189,12 +201,13 @@ fn parse(
         Some(Value::Number(id)) => id.to_string(),
         Some(_) => return Err("`id` is neither a string nor a number".into()),
     };
-    let [prompt, chosen, rejected] = if fields.contains_key("prompt_ids") {
-        [
-            ids(&fields, "prompt_ids")?,
-            ids(&fields, "chosen_ids")?,
-            ids(&fields, "rejected_ids")?,
-        ]
+    let found = if fields.contains_key("prompt_ids") {
+        Tokenised {
+            prompt: ids(&fields, "prompt_ids")?,
+            chosen: ids(&fields, "chosen_ids")?,
+            rejected: ids(&fields, "rejected_ids")?,
+            apart: false,
+        }
     } else {
         let text = text.ok_or(
             "the row is text and the model has no tokenizer.json; give `prompt_ids`, \
@@ -202,35 +215,14 @@ fn parse(
         )?;
         text::tokenise(&fields, text, style)?
     };
-    for (name, ids) in [
-        ("prompt", &prompt),
-        ("chosen", &chosen),
-        ("rejected", &rejected),
-    ] {
-        if ids.is_empty() {
-            return Err(format!("`{name}` has no token"));
-        }
-    }
-    Ok(Pair {
+    let pair = Pair {
         id,
-        prompt,
-        chosen,
-        rejected,
+        prompt: found.prompt,
+        chosen: found.chosen,
+        rejected: found.rejected,
         reference: reference(&fields)?,
-    })
-}
-
-/// A list of token ids.
-fn ids(fields: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
-    let list = fields
-        .get(name)
-        .and_then(Value::as_array)
-        .ok_or_else(|| format!("`{name}` is not a list of token ids"))?;
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    list.iter()
-        .map(id)
-        .collect::<Option<Vec<u32>>>()
-        .ok_or_else(|| format!("`{name}` holds something that is not a token id"))
+    };
+    Ok((pair, found.apart))
 }
 
 /// Recorded log-probs of the reference.

@@ -14,7 +14,7 @@
 //! cannot be used is refused with its line, or left out and counted.
 
 mod rollouts;
-mod row;
+pub(super) mod row;
 
 use std::path::{Path, PathBuf};
 
@@ -80,9 +80,9 @@ pub struct ExampleFile {
 }
 
 /// A row that became ids.
-struct Parsed {
-    example: Example,
-    apart: bool,
+pub(super) struct Parsed {
+    pub(super) example: Example,
+    pub(super) apart: bool,
 }
 
 /// Reads examples. Strings and conversations need the model's `text` side;

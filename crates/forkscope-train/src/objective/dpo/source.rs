@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::{DpoSettings, DpoShard, pack, sums};
 use crate::TrainError;
 use crate::engine::{Network, Shard, Sums, Trainable, Which};
-use crate::objective::batches::{BatchSettings, Batches, split};
 use crate::objective::pairs::Pair;
+use crate::objective::{BatchSettings, Batches, split};
 use crate::run::{Source, Step};
 
 /// Batches of pairs.

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::{DpoSettings, DpoShard, DpoSource, Score};
 use crate::engine::{Network, Shard, Sums, Which};
-use crate::objective::batches::{BatchSettings, Order};
 use crate::objective::pairs::Pair;
 use crate::objective::testing::{check_head, distance, gradients, log_softmax, network};
+use crate::objective::{BatchSettings, Order};
 use crate::run::Source;
 
 const VOCAB: usize = 7;

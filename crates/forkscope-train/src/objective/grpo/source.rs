@@ -18,7 +18,7 @@ use super::settings::GrpoSettings;
 use super::work::Work;
 use crate::TrainError;
 use crate::engine::{Network, Sums, Trainable};
-use crate::objective::batches::{BatchSettings, Batches, Order};
+use crate::objective::{BatchSettings, Batches, Order};
 use crate::run::{Source, Step};
 
 /// A problem and the prompt that the policy gets.
@@ -106,7 +106,7 @@ impl GrpoSource {
         if self.round.as_ref().is_some_and(|r| r.round == round) {
             return Ok(());
         }
-        if step % iterations != 0 {
+        if !step.is_multiple_of(iterations) {
             return Err(TrainError::Setting(format!(
                 "step {step} learns from completions of an earlier step, which the checkpoint \
                  lacks; resume from the step before round {round}, or start a new run"
@@ -165,7 +165,7 @@ impl Source for GrpoSource {
             inspect: work.inspect(&round.groups, &self.problems),
             shards: work.shards,
         };
-        if (step + 1) % u64::from(self.settings.iterations) == 0 {
+        if (step + 1).is_multiple_of(u64::from(self.settings.iterations)) {
             self.round = None;
         }
         Ok(out)

@@ -35,6 +35,7 @@ fn read(lines: &str, broken: BrokenRows) -> Result<PairFile, TrainError> {
         lines.as_bytes(),
         path,
         Some(&text()),
+        8,
         &PromptStyle::Raw,
         broken,
     )
@@ -95,7 +96,11 @@ fn broken_rows_are_refused_by_line_and_field_or_counted() {
         ),
         (
             r#"{"prompt_ids": [], "chosen_ids": [2], "rejected_ids": [3]}"#,
-            "`prompt` has no token",
+            "empty prompt",
+        ),
+        (
+            r#"{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [8]}"#,
+            "outside the vocabulary of 8",
         ),
         (r#"{"prompt": "a", "chosen": "b"}"#, "`rejected` is missing"),
         (r#"{"chosen": "b", "rejected": "c"}"#, "`prompt` is missing"),
@@ -140,6 +145,7 @@ fn broken_rows_are_refused_by_line_and_field_or_counted() {
         text.as_bytes(),
         Path::new("p"),
         None,
+        8,
         &PromptStyle::Raw,
         BrokenRows::Refuse,
     );
@@ -149,6 +155,6 @@ fn broken_rows_are_refused_by_line_and_field_or_counted() {
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read_pairs_bytes(&bytes, Path::new("p"), None, &PromptStyle::Raw, BrokenRows::Skip);
+        let _ = read_pairs_bytes(&bytes, Path::new("p"), None, 8, &PromptStyle::Raw, BrokenRows::Skip);
     }
 }

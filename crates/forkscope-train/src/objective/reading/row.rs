@@ -104,7 +104,10 @@ fn of_ids(fields: &Map<String, Value>) -> Result<Parsed, String> {
 }
 
 /// A list of token ids.
-fn ids(fields: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
+pub(in crate::objective) fn ids(
+    fields: &Map<String, Value>,
+    name: &str,
+) -> Result<Vec<u32>, String> {
     let list = fields
         .get(name)
         .and_then(Value::as_array)
@@ -116,7 +119,7 @@ fn ids(fields: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
         .ok_or_else(|| format!("`{name}` holds something that is not a token id"))
 }
 
-fn messages(list: &Value, name: &str) -> Result<Vec<Message>, String> {
+pub(in crate::objective) fn messages(list: &Value, name: &str) -> Result<Vec<Message>, String> {
     let found: Option<Vec<Message>> =
         list.as_array()
             .filter(|list| !list.is_empty())
@@ -128,14 +131,18 @@ fn messages(list: &Value, name: &str) -> Result<Vec<Message>, String> {
 }
 
 /// What makes ids of words.
-struct Side<'a> {
-    text: &'a TextSide,
-    style: &'a PromptStyle,
+pub(in crate::objective) struct Side<'a> {
+    pub(in crate::objective) text: &'a TextSide,
+    pub(in crate::objective) style: &'a PromptStyle,
 }
 
 impl Side<'_> {
     /// A prompt and what follows it, and the end token.
-    fn pair(&self, prompt: &str, completion: &str) -> Result<Parsed, String> {
+    pub(in crate::objective) fn pair(
+        &self,
+        prompt: &str,
+        completion: &str,
+    ) -> Result<Parsed, String> {
         let prompt = self
             .text
             .render(self.style, Prompt::Text(prompt), &TemplateInputs::default())
@@ -146,7 +153,11 @@ impl Side<'_> {
     }
 
     /// What the chat template writes for the answer, its end of turn included.
-    fn conversation(&self, prompt: &[Message], answer: &[Message]) -> Result<Parsed, String> {
+    pub(in crate::objective) fn conversation(
+        &self,
+        prompt: &[Message],
+        answer: &[Message],
+    ) -> Result<Parsed, String> {
         let render = |messages: &[Message], asked: bool| {
             let inputs = TemplateInputs {
                 add_generation_prompt: asked,
