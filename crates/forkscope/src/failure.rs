@@ -120,6 +120,18 @@ failures_of!(
     forkscope_records::RecordsError,
 );
 
+impl From<forkscope_train::TrainError> for Failure {
+    fn from(error: forkscope_train::TrainError) -> Self {
+        use forkscope_train::TrainError;
+        let said = error.to_string();
+        match error {
+            TrainError::Interrupted => Self::interrupted(),
+            error if error.is_internal() => Self::Internal(said),
+            _ => Self::Input(said),
+        }
+    }
+}
+
 impl From<forkscope_report::ReportError> for Failure {
     fn from(error: forkscope_report::ReportError) -> Self {
         use forkscope_report::ReportError;

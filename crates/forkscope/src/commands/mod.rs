@@ -10,6 +10,7 @@ mod demo;
 mod diff;
 mod entropy;
 mod eval;
+mod lab;
 mod report;
 mod sample;
 mod score;
@@ -34,6 +35,8 @@ pub enum Command {
     Diff(Box<diff::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
     Eval(eval::Arguments),
+    /// The model organisms, from nothing
+    Lab(lab::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
     Report(report::Arguments),
 }
@@ -46,6 +49,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Score(arguments) => score::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
+        Command::Lab(arguments) => lab::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
     }

@@ -5,3 +5,4 @@ pub mod output;
 pub mod progress;
 pub mod sanitise;
 pub mod table;
+pub mod training;

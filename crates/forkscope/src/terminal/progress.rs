@@ -34,6 +34,11 @@ impl Progress {
         Self { bar }
     }
 
+    /// Another name before the bar.
+    pub fn rename(&self, what: &str) {
+        self.bar.set_prefix(sanitise(what).into_owned());
+    }
+
     /// `units` more are done.
     pub fn inc(&self, units: u64) {
         self.bar.inc(units);

@@ -8,3 +8,6 @@ pub(crate) mod attention;
 pub(crate) mod norm;
 pub(crate) mod product;
 pub(crate) mod swiglu;
+
+#[cfg(test)]
+mod tests;
