@@ -10,8 +10,9 @@ use forkscope_train::engine::{LoraSettings, Network, Pack, PassOptions, Shard, S
 use oracle::compare::relative;
 use oracle::hash::{splitmix, tokens};
 use oracle::loss::{AtSites, Mixed};
-use oracle::models::{fill, of_config};
+use oracle::models::{fill, in_dtype, of_config};
 use oracle::plain::{Plain, log_softmax};
+use safetensors::Dtype;
 use serde_json::{Value, json};
 
 const TOLERANCE: f64 = 1e-4;
@@ -149,15 +150,21 @@ fn plain_loss(plain: &Plain<'_>, batch: &Batch, mixed: Mixed) -> candle_core::Re
     Ok(total)
 }
 
-fn compare(what: &str, network: &Network, plain: &Plain<'_>, seed: u64, draw: &mut Draw) -> f64 {
-    let batch = batch(seed, draw, network.config().vocab_size);
+fn compare(
+    what: &str,
+    network: &Network,
+    plain: &Plain<'_>,
+    seed: u64,
+    batch: Batch,
+    checkpointing: bool,
+) -> f64 {
     let mixed = Mixed { seed };
     let loss = plain_loss(plain, &batch, mixed).unwrap();
     let golden = plain.gradients(&loss).unwrap();
     let golden_loss: f64 = loss.to_scalar().unwrap();
     let named: Vec<u32> = batch.sites.iter().map(|s| s.token).collect();
     let options = PassOptions {
-        checkpointing: draw.coin(),
+        checkpointing,
         dropout: None,
     };
     let shards: Vec<Box<dyn Shard + Send>> = vec![Box::new(AtSites {
@@ -204,7 +211,9 @@ fn full_gradients_agree_on_random_configurations() {
         let (_, network) = of_config(&format!("random/{seed}"), &config);
         let plain = Plain::full(network.config(), THETA, network.parameters()).unwrap();
         let what = format!("seed {seed}, {config}");
-        worst = worst.max(compare(&what, &network, &plain, seed, &mut draw));
+        let batch = batch(seed, &mut draw, network.config().vocab_size);
+        let checkpointing = draw.coin();
+        worst = worst.max(compare(&what, &network, &plain, seed, batch, checkpointing));
     }
     println!("largest relative error {worst:.1e}");
 }
@@ -241,7 +250,87 @@ fn adapter_gradients_agree_on_random_configurations() {
         )
         .unwrap();
         let what = format!("seed {seed}, {settings:?}, {config}");
-        worst = worst.max(compare(&what, &network, &plain, seed, &mut draw));
+        let batch = batch(seed, &mut draw, network.config().vocab_size);
+        let checkpointing = draw.coin();
+        worst = worst.max(compare(&what, &network, &plain, seed, batch, checkpointing));
     }
     println!("largest relative error {worst:.1e}");
+}
+
+/// A prompt of 90 tokens that two completions share, and a sequence of 140: over
+/// the blocks of 64 queries of the attention and of 256 sites of the head.
+fn long_batch(vocab: usize) -> Batch {
+    let mut out = Batch {
+        pack: Pack::default(),
+        sites: vec![],
+        sequences: vec![],
+    };
+    let alone = tokens("long/alone", 140, vocab);
+    out.sites.extend(out.pack.add(&alone, 1).unwrap());
+    let rows = (1..alone.len()).map(|t| (t - 1, alone[t])).collect();
+    out.sequences.push((alone, rows));
+    let prompt = tokens("long/prompt", 90, vocab);
+    let completions = [100, 66].map(|n| tokens(&format!("long/completion/{n}"), n, vocab));
+    let borrowed: Vec<&[u32]> = completions.iter().map(Vec::as_slice).collect();
+    let sites = out.pack.add_group(&prompt, &borrowed).unwrap();
+    for (completion, sites) in completions.iter().zip(sites) {
+        out.sites.extend(sites);
+        let row = |(i, t): (usize, &u32)| (prompt.len() + i - 1, *t);
+        let rows = completion.iter().enumerate().map(row).collect();
+        let ids = [prompt.as_slice(), completion].concat();
+        out.sequences.push((ids, rows));
+    }
+    assert!(out.sites.len() > 256);
+    out
+}
+
+fn wide(class: &str, kind: &str, vocab: usize, intermediate: usize) -> Value {
+    json!({
+        "model_type": kind, "architectures": [class], "vocab_size": vocab, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 24,
+        "intermediate_size": intermediate, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "rope_theta": THETA, "tie_word_embeddings": false, "hidden_act": "silu", "torch_dtype": "float32",
+    })
+}
+
+#[test]
+fn long_sequences_cross_the_blocks() {
+    for window in [None, Some(50), Some(64), Some(71)] {
+        let mut config = wide("MistralForCausalLM", "mistral", 50, 30);
+        config["sliding_window"] = json!(window);
+        let (_, network) = of_config("long", &config);
+        assert_eq!(network.config().windows[0], window);
+        let plain = Plain::full(network.config(), THETA, network.parameters()).unwrap();
+        let what = format!("window {window:?}");
+        let error = compare(&what, &network, &plain, 3, long_batch(50), false);
+        println!("{what}: {error:.1e}");
+    }
+}
+
+/// An adapter on half-precision weights, which are widened by parts: more rows
+/// than a part in the MLP (512) and in the head (2048).
+#[test]
+fn adapters_on_half_precision_weights() {
+    for dtype in [Dtype::BF16, Dtype::F16] {
+        let config = wide("LlamaForCausalLM", "llama", 2100, 600);
+        let (_, single) = of_config("half", &config);
+        let files = in_dtype("half", &config, single.parameters(), dtype);
+        let base = Network::open(&files, &Trainable::Full, 1).unwrap();
+        let settings = LoraSettings {
+            rank: 3,
+            alpha: 5.0,
+            dropout: 0.0,
+            rslora: false,
+            targets: Projection::ALL.to_vec(),
+        };
+        let mut network = Network::open(&files, &Trainable::Lora(settings.clone()), 1).unwrap();
+        fill(&mut network, "half/adapter");
+        let (frozen, trained) = (base.parameters(), network.parameters());
+        let plain = Plain::new(network.config(), THETA, frozen, trained, Some(settings)).unwrap();
+        let mut draw = Draw::new(77);
+        let batch = batch(77, &mut draw, 2100);
+        let what = format!("{dtype:?}");
+        let error = compare(&what, &network, &plain, 5, batch, true);
+        println!("{what}: {error:.1e}");
+    }
 }

@@ -26,7 +26,7 @@ fn interrupted_before_every_step_in_turn() {
         let dir = tempfile::tempdir().unwrap();
         let uninterrupted = dir.path().join("whole");
         whole(&uninterrupted, adapter);
-        for stop in 0..STEPS {
+        for stop in (0..STEPS).step_by(if adapter { 4 } else { 1 }) {
             let path = dir.path().join(format!("stopped {stop}"));
             let mut seen = Seen::default();
             let mut attempt = Attempt::new(&mut seen);
@@ -69,7 +69,8 @@ fn dropped_without_a_word_or_stopped_by_the_source_at_every_step() {
     let uninterrupted = dir.path().join("whole");
     whole(&uninterrupted, false);
     for step in 0..STEPS {
-        for trouble in [Trouble::Source(step), Trouble::Asked(step)] {
+        let troubles = [Trouble::Source(step), Trouble::Asked(step)];
+        for trouble in troubles.into_iter().take(if step % 3 == 1 { 2 } else { 1 }) {
             let path = dir.path().join(format!("{trouble:?}"));
             let mut seen = Seen::default();
             let mut attempt = Attempt::new(&mut seen);
@@ -83,6 +84,29 @@ fn dropped_without_a_word_or_stopped_by_the_source_at_every_step() {
             assert_eq!(seen.resumed, (from > 0).then_some(from), "{trouble:?}");
             assert_same(&path, &uninterrupted, &format!("{trouble:?}"));
         }
+    }
+}
+
+#[test]
+fn stopped_while_it_is_evaluated() {
+    let dir = tempfile::tempdir().unwrap();
+    let uninterrupted = dir.path().join("whole");
+    whole(&uninterrupted, false);
+    for step in [3, 6, 9, 12] {
+        let path = dir.path().join(step.to_string());
+        let mut seen = Seen::default();
+        let mut attempt = Attempt::new(&mut seen);
+        attempt.score.asked_at = Some(step);
+        let e = attempt.go(&path).unwrap_err();
+        assert!(matches!(e, TrainError::Interrupted), "{e}");
+        let seen = resume(&path, false);
+        let from = (step - 1) / 4 * 4;
+        assert_eq!(seen.resumed, (from > 0).then_some(from), "{step}");
+        assert_same(
+            &path,
+            &uninterrupted,
+            &format!("evaluation after step {step}"),
+        );
     }
 }
 
@@ -123,6 +147,8 @@ fn killed_by_the_system_again_and_again() {
     if !complete() {
         assert!(command().status().unwrap().success());
     }
+    let run = forkscope_records::read_run_json(&path).unwrap();
+    assert!(run.timing.resumed > 0, "no kill came before the end");
     assert_same(&path, &uninterrupted, "killed");
 }
 

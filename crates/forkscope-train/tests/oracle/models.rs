@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forkscope_policy::{ModelFiles, Projection};
-use forkscope_train::engine::{LoraSettings, Network, Trainable};
+use forkscope_train::engine::{LoraSettings, Network, Parameter, Trainable};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -17,15 +17,33 @@ pub fn model_files(
     config: &Value,
     tensors: &[(String, Vec<usize>, Vec<f32>)],
 ) -> ModelFiles {
+    let parameters: Vec<Parameter> = tensors
+        .iter()
+        .map(|(name, shape, values)| Parameter {
+            name: name.clone(),
+            shape: shape.clone(),
+            values: values.clone(),
+        })
+        .collect();
+    in_dtype(name, config, &parameters, Dtype::F32)
+}
+
+/// A model directory in memory, its weights rounded to `dtype`.
+pub fn in_dtype(name: &str, config: &Value, tensors: &[Parameter], dtype: Dtype) -> ModelFiles {
+    let rounded = |x: &f32| -> Vec<u8> {
+        match dtype {
+            Dtype::BF16 => half::bf16::from_f32(*x).to_le_bytes().to_vec(),
+            Dtype::F16 => half::f16::from_f32(*x).to_le_bytes().to_vec(),
+            _ => x.to_le_bytes().to_vec(),
+        }
+    };
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
-        .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
+        .map(|p| p.values.iter().flat_map(rounded).collect())
         .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), data)| {
-        (
-            name.clone(),
-            TensorView::new(Dtype::F32, shape.clone(), data).unwrap(),
-        )
+    let views = tensors.iter().zip(&bytes).map(|(p, data)| {
+        let view = TensorView::new(dtype, p.shape.clone(), data).unwrap();
+        (p.name.clone(), view)
     });
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let weights = safetensors::serialize(views, Some(format)).unwrap();

@@ -120,11 +120,17 @@ impl Shard for Broken {
     }
 }
 
-/// Scores by a weight of the network; also a tie.
-pub struct Score;
+/// Scores by a weight of the network; also a tie. It can be asked to stop.
+#[derive(Default)]
+pub struct Score {
+    pub asked_at: Option<u64>,
+}
 
 impl Evaluate for Score {
     fn evaluate(&mut self, step: u64, network: &Network) -> Result<Evaluation, TrainError> {
+        if self.asked_at == Some(step) {
+            return Err(TrainError::Interrupted);
+        }
         let value = f64::from(network.parameters()[0].values[3]);
         let score = if step > 8 { 1.0 } else { value };
         Ok(Evaluation {
@@ -204,6 +210,7 @@ pub struct Attempt<'a> {
     pub toy: Toy,
     pub settings: TrainSettings,
     pub stop_before: Option<u64>,
+    pub score: Score,
     pub seen: &'a mut Seen,
 }
 
@@ -214,6 +221,7 @@ impl<'a> Attempt<'a> {
             toy: Toy::new(None),
             settings: settings(),
             stop_before: None,
+            score: Score::default(),
             seen,
         }
     }
@@ -233,7 +241,7 @@ impl<'a> Attempt<'a> {
         };
         let result = Trainer::new(&mut network, &mut self.toy, &run, self.settings)
             .watch(self.seen)
-            .evaluate(&mut Score)
+            .evaluate(&mut self.score)
             .interrupted(&stop)
             .run();
         match result {
