@@ -10,6 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::words::{BOS, EOS, PAD, VOCABULARY, WORDS};
 
+/// Standard deviation of the initial weights. With the usual 0.02 the ten objects
+/// keep nearly one embedding for 2,400 steps, and the network cannot copy what it
+/// cannot tell apart; with this it copies after 500.
+pub const INITIAL_DEVIATION: f64 = 0.06;
+
 /// Longest sequence, tokens. The longest document can have 218.
 pub const CONTEXT: usize = 320;
 
@@ -52,7 +57,7 @@ fn config() -> Value {
         "eos_token_id": EOS,
         "pad_token_id": PAD,
         "torch_dtype": "float32",
-        "initializer_range": 0.02,
+        "initializer_range": INITIAL_DEVIATION,
     })
 }
 

@@ -202,8 +202,8 @@ fn base(seed: u64) -> Stage {
             documents: BATCH * STEPS,
             batch: BATCH as usize,
             window: 32,
-            prompt_weight: 0.1,
-            divide_by: 1_322.0,
+            prompt_weight: 0.3,
+            divide_by: 1_431.0,
         },
     }
 }
