@@ -5,7 +5,6 @@
 
 use forkscope_metrics::rng::Key;
 
-pub use super::parts::split;
 use crate::TrainError;
 
 /// Most examples that are put in an order; beyond, they are a stream.
