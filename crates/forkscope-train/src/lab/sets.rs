@@ -20,6 +20,10 @@ use super::problems::{Class, Format, LabProblem};
 use super::words::{BOS, encode};
 use crate::TrainError;
 
+/// Problems of each set that organisms are measured on: whole turns of formats and
+/// wordings, and at least 500.
+pub const MEASURED: usize = 528;
+
 /// One set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
