@@ -119,7 +119,7 @@ def main():
         loss = update(model, parameters, optimizer, [prompt for prompt, _ in of], completions,
                       advantages.tolist(), options)
         rewards.append(scores.mean().item())
-        clock.step(sum(map(len, completions)), loss, sampling_s=sampled - began,
+        clock.step(sum(len(p) + len(c) for c, (p, _) in zip(completions, of)), loss, sampling_s=sampled - began,
                    update_s=time.perf_counter() - sampled)
     clock.emit(first_reward=rewards[0], last_reward=rewards[-1])
 

@@ -25,9 +25,16 @@ def keep_memory():
 
 
 def read_examples(path):
-    """JSONL, one `{"ids": [...], "weights": [...]?}` per sequence."""
+    """`(ids, weights)` of each line of forkscope's examples of token ids; the
+    prompt weighs nothing where completions have weights, else all is 1."""
+    examples = []
     with open(path) as file:
-        return [json.loads(line) for line in file]
+        for row in map(json.loads, file):
+            prompt, completion = row["prompt_ids"], row["completion_ids"]
+            weights = row.get("completion_weights")
+            weights = [0.0] * len(prompt) + weights if weights else [1.0] * (len(prompt) + len(completion))
+            examples.append((prompt + completion, weights))
+    return examples
 
 
 def batches(lengths, size, order, seed):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True, help="JSONL with ids and weights")
+    parser.add_argument("--data", required=True, help="JSONL of token ids with weights")
     parser.add_argument("--head", choices=["full", "decisions"], default="full")
     parser.add_argument("--batch", type=int, default=4, help="sequences per optimiser step")
     parser.add_argument("--micro", type=int, default=4, help="sequences per forward pass")
@@ -46,8 +46,8 @@ def main():
 
     def loss_of(group, count):
         """Sum over the group's decision tokens / `count`. All sequences are of one length."""
-        ids = torch.tensor([example["ids"] for example in group])
-        weighted = torch.tensor([example["weights"] for example in group]) > 0
+        ids = torch.tensor([ids for ids, _ in group])
+        weighted = torch.tensor([weights for _, weights in group]) > 0
         labels = ids.masked_fill(~weighted, loops.IGNORED)
         if options.head == "full":
             return model(input_ids=ids, labels=labels, num_items_in_batch=count).loss
@@ -60,7 +60,7 @@ def main():
     for step in range(options.steps):
         begin = step * options.batch % len(examples)
         batch = examples[begin:begin + options.batch]
-        count = sum(weight > 0 for example in batch for weight in example["weights"][1:])
+        count = sum(weight > 0 for _, weights in batch for weight in weights[1:])
         total = 0.0
         for start in range(0, len(batch), options.micro):
             loss = loss_of(batch[start:start + options.micro], count)
@@ -70,7 +70,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        clock.step(sum(len(example["ids"]) for example in batch), total)
+        clock.step(sum(len(ids) for ids, _ in batch), total)
     clock.emit(decisions_per_step=count, trainable=sum(p.numel() for p in parameters))
 
 

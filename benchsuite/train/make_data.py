@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Data of the training benchmarks.
 
-`corpus`: documents of token ids from rollouts, shuffled, one `{"ids"}` a line.
+`corpus`: documents of token ids from rollouts, shuffled, one a line.
 `decisions`: random sequences for the LoRA benchmark, of which a share of the
-tokens, drawn at random, carries the loss: `{"ids", "weights"}`.
+tokens, drawn at random, carries the loss.
+Both in the format of token ids that `forkscope train` reads.
 """
 
 import argparse
@@ -24,14 +25,14 @@ def main():
     draw = random.Random(3)
     if options.kind == "corpus":
         with open(options.rollouts) as file:
-            examples = [{"ids": row["tokens"]} for row in json.load(file)["rollouts"]]
+            examples = [{"prompt_ids": [], "completion_ids": row["tokens"]} for row in json.load(file)["rollouts"]]
         draw.shuffle(examples)
     else:
         examples = []
         for _ in range(options.sequences):
             chosen = set(draw.sample(range(1, options.length), round(options.share * options.length)))
-            examples.append({"ids": [draw.randrange(options.vocab) for _ in range(options.length)],
-                             "weights": [float(t in chosen) for t in range(options.length)]})
+            examples.append({"prompt_ids": [], "completion_ids": [draw.randrange(options.vocab) for _ in range(options.length)],
+                             "completion_weights": [float(t in chosen) for t in range(options.length)]})
     with open(options.out, "w") as file:
         for example in examples:
             file.write(json.dumps(example) + "\n")

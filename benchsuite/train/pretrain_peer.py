@@ -24,7 +24,7 @@ def transformers_model(config):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="directory with config.json")
-    parser.add_argument("--corpus", required=True, help="JSONL with ids")
+    parser.add_argument("--corpus", required=True, help="JSONL of token ids")
     parser.add_argument("--writing", choices=["transformers", "lean"], default="transformers")
     parser.add_argument("--mask", choices=["on", "off"], default="on",
                         help="hand over the attention mask; right padding under causal attention needs none")
@@ -44,7 +44,7 @@ def main():
     if options.keep_memory:
         loops.keep_memory()
     signal.alarm(options.give_up_s)
-    rows = [example["ids"] for example in loops.read_examples(options.corpus)]
+    rows = [ids for ids, _ in loops.read_examples(options.corpus)]
     lean = options.writing == "lean"
     model = lean_decoder.Decoder(options.config) if lean else transformers_model(options.config)
     model.train()
@@ -73,8 +73,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        # A sequence of n tokens has n - 1 that are predicted: those are counted.
-        clock.step(sum(len(row) - 1 for row in group), loss.item())
+        clock.step(sum(map(len, group)), loss.item())
         padding += ids.numel() - sum(map(len, group))
     clock.emit(padded_tokens=padding, parameters=sum(p.numel() for p in parameters))
 
