@@ -31,7 +31,8 @@ def main():
         examples = []
         for _ in range(options.sequences):
             chosen = set(draw.sample(range(1, options.length), round(options.share * options.length)))
-            examples.append({"prompt_ids": [], "completion_ids": [draw.randrange(options.vocab) for _ in range(options.length)],
+            ids = [draw.randrange(options.vocab) for _ in range(options.length)]
+            examples.append({"prompt_ids": [], "completion_ids": ids,
                              "completion_weights": [float(t in chosen) for t in range(options.length)]})
     with open(options.out, "w") as file:
         for example in examples:
