@@ -38,13 +38,29 @@ def available_bytes():
         return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) * 1024
 
 
+def read_lines(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
 def forkscope_steps(out, warm_up):
-    """Seconds and tokens of the steps after the warm-up, from `timing.jsonl`."""
-    with open(out / "timing.jsonl") as file:
-        rows = [json.loads(line) for line in file][warm_up:]
+    """What the peers print of themselves, from a run's `timing.jsonl` (the steps
+    after the warm-up) and `metrics.jsonl` (all)."""
+    rows, metrics = read_lines(out / "timing.jsonl")[warm_up:], read_lines(out / "metrics.jsonl")
     seconds, tokens = sum(row["seconds"] for row in rows), sum(row["tokens"] for row in rows)
-    return {"steps": len(rows), "seconds": seconds, "tokens": tokens, "seconds_per_step": seconds / len(rows),
-            "tokens_per_s": tokens / seconds}
+    facts = {"steps": len(rows), "seconds": seconds, "tokens": tokens, "seconds_per_step": seconds / len(rows),
+             "tokens_per_s": tokens / seconds}
+    parts = {name for row in rows for name in row if name.endswith("_seconds")}
+    facts.update({name: sum(row.get(name, 0.0) for row in rows) / len(rows) for name in sorted(parts)})
+    for name in ("loss", "reward"):
+        values = [row[name] for row in metrics if row.get(name) is not None]
+        if values:
+            facts[f"first_{name}"], facts[f"last_{name}"] = values[0], values[-1]
+    return facts
+
+
+# A rate that stays, and no checkpoint but the last: the peers write none.
+COMMON = ["--lr-scheduler", "constant", "--checkpoint-every", 0, "--no-tensorboard"]
 
 
 class Bench:
@@ -86,8 +102,14 @@ class Bench:
         if self.suite.options.peer_only:
             return
         for _ in range(self.suite.options.repeats):
-            run = self.suite.forkscope("train", objective, *flags, out=self.out)
+            run = self.suite.forkscope("train", objective, *flags, *COMMON, out=self.out)
             self.result["forkscope"].append({**run, "facts": forkscope_steps(self.out, self.warm_up)})
+
+    def ends(self, runs):
+        """Losses and rewards of the first and the last step: that both sides do the same work."""
+        facts = runs[0]["facts"] if runs else {}
+        return {name: facts[name] for name in ("first_loss", "last_loss", "first_reward", "last_reward")
+                if name in facts}
 
     def record(self):
         """Medians of both sides and how many times better forkscope is."""
@@ -95,12 +117,12 @@ class Bench:
         rate, step = median(ours, "facts", "tokens_per_s"), median(ours, "facts", "seconds_per_step")
         memory = median(ours, "peak_rss_bytes")
         table = {"forkscope": {"tokens_per_s": rate, "seconds_per_step": step, "peak_rss_bytes": memory,
-                               "whole_process_s": median(ours, "wall_s")}}
+                               "whole_process_s": median(ours, "wall_s"), **self.ends(ours)}}
         for title, peer in self.result["peer"].items():
             runs = peer["runs"]
             theirs = {"variant": peer["variant"], "tokens_per_s": median(runs, "facts", "tokens_per_s"),
                       "seconds_per_step": median(runs, "facts", "seconds_per_step"),
-                      "peak_rss_bytes": median(runs, "peak_rss_bytes"), "whole_process_s": median(runs, "wall_s")}
+                      "peak_rss_bytes": median(runs, "peak_rss_bytes"), "whole_process_s": median(runs, "wall_s"), **self.ends(runs)}
             table[f"peer {title}"] = theirs
             table[f"forkscope is better than peer {title} by"] = {
                 "tokens_per_s": ratio(rate, theirs["tokens_per_s"]),
@@ -134,7 +156,8 @@ def pretrain(suite):
     bench.measure_peer("lean", {"eager": lean, "eager, memory kept": [*lean, "--keep-memory"],
                                 "compiled": [*lean, *compiled]}, steps, 20)
     bench.measure_forkscope("pretrain", [
-        "--model", base, "--data", corpus, "--batch", 16, "--steps", steps + bench.warm_up, "--lr", 2e-3])
+        "--config", base, "--data", corpus, "--batch-size", 16, "--steps", steps + bench.warm_up,
+        "--learning-rate", 2e-3, "--adam-beta2", 0.98, "--weight-decay", 0.05])
     return bench.record()
 
 
@@ -152,8 +175,9 @@ def lora(suite):
         bench.measure_peer(title, variants, steps, 1, lambda flags: ["--batch", flags[-1]])
     bench.result["sequences_at_a_time_that_fit"] = sizes
     bench.measure_forkscope("sft", [
-        "--model", model, "--data", decisions, "--batch", 4, "--steps", steps + bench.warm_up, "--lr", 1e-4,
-        "--lora-rank", 32, "--lora-alpha", 64, "--lora-targets", "q_proj,k_proj,v_proj,o_proj"])
+        "--model", model, "--data", decisions, "--batch-size", 4, "--order", "in-order",
+        "--steps", steps + bench.warm_up, "--learning-rate", 1e-4, "--lora-rank", 32, "--lora-alpha", 64,
+        "--target-modules", "q_proj,k_proj,v_proj,o_proj"])
     return bench.record()
 
 
@@ -167,8 +191,9 @@ def grpo(suite):
             ["--prompts-per-batch", prompts, "--micro", rows]
         for prompts, rows in ((16, 32), (16, 128), (8, 32))}, steps, 2)
     bench.measure_forkscope("grpo", [
-        "--model", place / "base", "--problems", problems, "--prompts", 16, "-n", 8, "--max-tokens", 180,
-        "--steps", steps + bench.warm_up, "--lr", 1e-3, "--lora-rank", 16, "--lora-alpha", 32])
+        "--model", place / "base", "--problems", problems, "--prompts-per-step", 16, "--num-generations", 8,
+        "--max-completion-length", 180, "--steps", steps + bench.warm_up, "--learning-rate", 1e-3,
+        "--adam-beta2", 0.95, "--lora-rank", 16, "--lora-alpha", 32])
     return bench.record()
 
 

@@ -119,8 +119,8 @@ def main():
         loss = update(model, parameters, optimizer, [prompt for prompt, _ in of], completions,
                       advantages.tolist(), options)
         rewards.append(scores.mean().item())
-        clock.step(sum(len(p) + len(c) for c, (p, _) in zip(completions, of)), loss, sampling_s=sampled - began,
-                   update_s=time.perf_counter() - sampled)
+        clock.step(sum(len(p) + len(c) for c, (p, _) in zip(completions, of)), loss, sampling_seconds=sampled - began,
+                   update_seconds=time.perf_counter() - sampled)
     clock.emit(first_reward=rewards[0], last_reward=rewards[-1])
 
 
