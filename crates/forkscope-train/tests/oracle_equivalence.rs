@@ -5,6 +5,7 @@
 mod oracle;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use forkscope_policy::{ModelFiles, Policy, PromptGroup};
 use forkscope_train::engine::{
@@ -14,6 +15,7 @@ use oracle::compare::{relative, worst};
 use oracle::fixture::{self, Group};
 use oracle::loss::{AtSites, Mixed};
 use oracle::models::model_files;
+use oracle::page::section;
 
 type Shards = Vec<Box<dyn Shard + Send>>;
 
@@ -129,7 +131,16 @@ fn shards_packs_and_shared_prompts_change_the_order_of_sums_alone() {
             *worst = worst.max(error);
         }
     }
-    println!("{worst:?}");
+    let mut table = String::from(
+        "The same step computed in several ways, full weights and LoRA on five models: largest relative difference of \
+         the loss and of a\ntensor's gradient (tolerance 1e-5) from all sixteen sequences in one pack, prompts \
+         repeated. Threads, checkpointing and repetition\nchange no bit.\n\n| way | difference |\n|---|---|\n",
+    );
+    for (way, error) in &worst {
+        let _ = writeln!(table, "| {way} | {error:.1e} |");
+    }
+    println!("{table}");
+    section("Ways of computing a step", &table);
 }
 
 fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {

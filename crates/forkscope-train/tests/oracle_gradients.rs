@@ -6,9 +6,9 @@ mod oracle;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use forkscope_train::engine::{Network, Pack, PassOptions, Sums, Which};
+use forkscope_train::engine::{Network, Pack, PassOptions, Sums, Trainable, Which};
 use oracle::compare::{probed, relative};
-use oracle::fixture::{Goldens, Gradients};
+use oracle::fixture::{Case, Goldens, Gradients};
 use oracle::page::section;
 use oracle::shards::{Inputs, unwrap};
 
@@ -141,4 +141,63 @@ fn log_probs_agree_with_torch() {
             check(Which::Reference, "reference");
         }
     }
+}
+
+/// What is compared is not so coarse that a fault would pass: small changes of a
+/// gradient, of the adapter's scale and of a clipping edge are seen.
+#[test]
+fn the_comparison_can_fail() {
+    let (fixture, goldens) = (Gradients::open(), Goldens::open());
+    let case = |kind: &str, objective: &str| {
+        let of =
+            |c: &&Case| c.model == "qwen3-norms" && c.trainable == kind && c.objective == objective;
+        fixture.cases.iter().find(of).unwrap()
+    };
+    // Least and greatest error of a tensor.
+    let errors = |case: &Case, network: &Network, change: f32| -> (f64, f64) {
+        let inputs = Inputs {
+            fixture: &fixture,
+            goldens: &goldens,
+            case,
+            network,
+            rows: 4096,
+        };
+        let (mut gradients, _) = network
+            .gradients(&inputs.shards(), &PassOptions::default())
+            .unwrap();
+        let golden = goldens.values(&format!("{}/{}", case.owner(), case.objective));
+        let mut named: Vec<_> = network
+            .parameters()
+            .iter()
+            .zip(&mut gradients.tensors)
+            .collect();
+        named.sort_by_key(|(p, _)| &p.name);
+        let errors = named
+            .into_iter()
+            .zip(golden.chunks(9))
+            .map(|((p, g), golden)| {
+                if change != 0.0 {
+                    let at = g.len() / 2;
+                    g[at] += change * golden[0] as f32;
+                }
+                probed(&p.name, g, golden)
+            });
+        errors.fold((f64::INFINITY, 0.0), |(a, b), e| (a.min(e), b.max(e)))
+    };
+    let model = fixture.model("qwen3-norms");
+    let network = model.network("seven");
+    let sft = case("seven", "sft-completion");
+    assert!(errors(sft, &network, 0.0).1 < TOLERANCE);
+    // One element of every tensor, by a thousandth of its norm.
+    assert!(errors(sft, &network, 1e-3).0 > TOLERANCE);
+    let mut settings = model.adapters["seven"].settings();
+    settings.alpha *= 1.01;
+    let mut other = Network::open(&model.files(), &Trainable::Lora(settings), 1).unwrap();
+    other.parameters_mut().clone_from(network.parameters());
+    assert!(errors(sft, &other, 0.0).0 > TOLERANCE);
+    let mut clipped = case("seven", "grpo-token").clone();
+    assert!(errors(&clipped, &network, 0.0).1 < TOLERANCE);
+    clipped.settings["eps_high"] = 0.2.into();
+    let found = errors(&clipped, &network, 0.0);
+    assert!(found.1 > TOLERANCE, "{found:?}");
 }

@@ -6,11 +6,12 @@ mod oracle;
 
 use std::fmt::Write;
 
-use forkscope_train::engine::{Network, PassOptions, Sums};
+use forkscope_records::{Mode, RunDir, RunManifest};
+use forkscope_train::engine::Network;
 use forkscope_train::objective::{
     BatchSettings, Denominator, Example, Order, SftSettings, SftSource,
 };
-use forkscope_train::run::{AdamW, AdamWSettings, Schedule, Source, clip_factor, global_norm};
+use forkscope_train::run::{AdamWSettings, Schedule, StepReport, TrainSettings, Trainer, Watch};
 use oracle::fixture::{Gradients, Trajectories, Trajectory, json};
 use oracle::page::section;
 
@@ -18,8 +19,19 @@ use oracle::page::section;
 const EARLY: f64 = 1e-4;
 const LATE: f64 = 1e-3;
 
-/// Loss and gradient norm of every step.
-fn train(all: &Trajectories, run: &Trajectory, network: &mut Network) -> Vec<(f64, f64)> {
+/// Loss, gradient norm and learning rate of every step.
+#[derive(Default, PartialEq)]
+struct Seen(Vec<(f64, f64, f64)>);
+
+impl Watch for Seen {
+    fn step(&mut self, report: &StepReport) {
+        let (loss, norm) = (report.loss.unwrap(), report.grad_norm.unwrap());
+        self.0.push((loss, norm, report.learning_rate));
+    }
+}
+
+/// The run's own loop over the fixture's rows.
+fn train(all: &Trajectories, run: &Trajectory, network: &mut Network) -> Seen {
     let examples: Vec<Example> = all
         .rows
         .iter()
@@ -37,32 +49,32 @@ fn train(all: &Trajectories, run: &Trajectory, network: &mut Network) -> Vec<(f6
         denominator: Denominator::Tokens,
     };
     let mut source = SftSource::new(Box::new(examples), settings).unwrap();
-    let settings = AdamWSettings {
-        learning_rate: run.lr,
-        weight_decay: run.weight_decay,
-        ..AdamWSettings::default()
+    let settings = TrainSettings {
+        steps: all.steps as u64,
+        optimiser: AdamWSettings {
+            learning_rate: run.lr,
+            weight_decay: run.weight_decay,
+            ..AdamWSettings::default()
+        },
+        schedule: Schedule::Linear,
+        warmup_steps: all.warm_up as u64,
+        max_grad_norm: Some(all.clip),
+        tensorboard: false,
+        ..TrainSettings::default()
     };
-    let mut optimiser = AdamW::new(settings, network.parameters()).unwrap();
-    let mut out = Vec::new();
-    for step in 0..all.steps as u64 {
-        let (warm_up, steps) = (all.warm_up as u64, all.steps as u64);
-        let rate = run.lr * Schedule::Linear.multiplier(step, warm_up, steps);
-        let golden = run.lr_of_step[step as usize];
-        assert!(
-            (rate - golden).abs() <= 1e-12 * run.lr,
-            "step {step}: rate {rate} not {golden}"
-        );
-        let shards = source.step(step, network).unwrap().shards;
-        let (gradients, sums) = network.gradients(&shards, &PassOptions::default()).unwrap();
-        let norm = global_norm(&gradients);
-        let factor = clip_factor(norm, all.clip);
-        let parameters = network.parameters_mut();
-        optimiser
-            .update(parameters, &gradients, rate, factor)
-            .unwrap();
-        out.push((sums.get(Sums::LOSS), norm));
-    }
-    out
+    let dir = tempfile::tempdir().unwrap();
+    let opened = RunDir::open(
+        dir.path().join("run"),
+        RunManifest::new("train sft"),
+        Mode::Fresh,
+    );
+    let written = opened.unwrap().to_write().unwrap();
+    let mut seen = Seen::default();
+    Trainer::new(network, &mut source, &written, settings)
+        .watch(&mut seen)
+        .run()
+        .unwrap();
+    seen
 }
 
 #[test]
@@ -77,7 +89,14 @@ fn fifty_steps_follow_torch() {
         let what = format!("{}/{}", run.model, run.trainable);
         let mut network = fixture.model(&run.model).network(&run.trainable);
         let (mut early, mut late, mut own): (f64, f64, f64) = (0.0, 0.0, 0.0);
-        for (step, (loss, norm)) in train(&all, run, &mut network).into_iter().enumerate() {
+        let seen = train(&all, run, &mut network);
+        assert_eq!(seen.0.len(), all.steps);
+        for (step, (loss, norm, rate)) in seen.0.into_iter().enumerate() {
+            let golden = run.lr_of_step[step];
+            assert!(
+                (rate - golden).abs() <= 1e-12 * run.lr,
+                "{what}, step {step}: rate {rate} not {golden}"
+            );
             let apart = (loss - run.loss[step]).abs();
             let bound = if step < 10 { EARLY } else { LATE };
             assert!(
@@ -104,4 +123,21 @@ fn fifty_steps_follow_torch() {
     }
     println!("{table}");
     section("Trajectories", &table);
+}
+
+/// Fifty steps on one thread and on two end in the same bits.
+#[test]
+fn threads_change_no_bit_of_a_trajectory() {
+    let (fixture, all): (Gradients, Trajectories) = (Gradients::open(), json("trajectories.json"));
+    for run in &all.runs {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let mut network = fixture.model(&run.model).network(&run.trainable);
+                let losses = train(&all, run, &mut network);
+                (losses, network.parameters().clone())
+            })
+        };
+        assert!(on(1) == on(2), "{}/{}", run.model, run.trainable);
+    }
 }

@@ -55,7 +55,7 @@ pub struct ModelCase {
     pub logits: LogitSums,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Case {
     pub model: String,
     pub trainable: String,
