@@ -69,7 +69,7 @@ impl TrainSettings {
                 self.steps - 1
             ));
         }
-        if let Some(max) = self.max_grad_norm.filter(|max| !(*max > 0.0)) {
+        if let Some(max) = self.max_grad_norm.filter(|max| max.is_nan() || *max <= 0.0) {
             return refuse(format!(
                 "the greatest gradient norm is {max}; give a number above 0, or none"
             ));

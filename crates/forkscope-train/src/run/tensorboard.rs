@@ -94,7 +94,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
             let carry = crc & 1;
-            crc = crc >> 1 ^ 0x82f6_3b78 * carry;
+            crc = (crc >> 1) ^ (0x82f6_3b78 * carry);
         }
     }
     !crc
