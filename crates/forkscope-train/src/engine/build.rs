@@ -12,7 +12,8 @@ use super::ops::attention::Shape;
 use super::parameters::{Parameter, Parameters};
 use crate::TrainError;
 
-/// Deviation of the initial weights.
+/// Deviation of the initial weights where `config.json` has no
+/// `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
 /// Where tensors come from.
@@ -20,7 +21,7 @@ enum Source<'a> {
     /// Files; as parameters or frozen.
     Files { weights: &'a Weights, trained: bool },
     /// Random numbers.
-    Drawn { seed: u64 },
+    Drawn { seed: u64, deviation: f64 },
 }
 
 struct Builder<'a> {
@@ -57,14 +58,25 @@ pub(super) fn open(
 
 pub(super) fn initialised(files: &ModelFiles, seed: u64) -> Result<Network, TrainError> {
     let config = ModelConfig::open(files)?;
-    build(
-        files,
-        config,
-        Source::Drawn { seed },
-        None,
-        Trainable::Full,
-        None,
-    )
+    let deviation = deviation(files)?;
+    let source = Source::Drawn { seed, deviation };
+    build(files, config, source, None, Trainable::Full, None)
+}
+
+/// `initializer_range` of the configuration.
+fn deviation(files: &ModelFiles) -> Result<f64, TrainError> {
+    let config = files.read_json("config.json")?;
+    let Some(value) = config.as_ref().and_then(|c| c.get("initializer_range")) else {
+        return Ok(DEVIATION);
+    };
+    match value.as_f64() {
+        Some(x) if x > 0.0 && x <= 1.0 => Ok(x),
+        _ => Err(TrainError::bad(
+            &files.path("config.json"),
+            format!("field `initializer_range` is {value}, not a number above 0 and up to 1"),
+            "0.02 is usual",
+        )),
+    }
 }
 
 fn build(
@@ -118,12 +130,7 @@ impl Builder<'_> {
         self.parameters.len() - 1
     }
 
-    fn matrix(
-        &mut self,
-        name: &str,
-        shape: [usize; 2],
-        deviation: f64,
-    ) -> Result<Weight, TrainError> {
+    fn matrix(&mut self, name: &str, shape: [usize; 2], share: f64) -> Result<Weight, TrainError> {
         match self.source {
             Source::Files { weights, trained } => {
                 let tensor = weights.tensor(name, &shape)?;
@@ -134,15 +141,15 @@ impl Builder<'_> {
                 tensor.widen(0..tensor.elements(), &mut values);
                 Ok(Weight::Trained(self.add(name, &shape, values)))
             }
-            Source::Drawn { seed } => {
-                let values = normal(seed, name, shape[0] * shape[1], deviation);
+            Source::Drawn { seed, deviation } => {
+                let values = normal(seed, name, shape[0] * shape[1], deviation * share);
                 Ok(Weight::Trained(self.add(name, &shape, values)))
             }
         }
     }
 
     fn table(&mut self, name: &str, rows: usize, columns: usize) -> Result<Table, TrainError> {
-        Ok(match self.matrix(name, [rows, columns], DEVIATION)? {
+        Ok(match self.matrix(name, [rows, columns], 1.0)? {
             Weight::Frozen(tensor) => Table::Frozen(tensor),
             Weight::Trained(index) => Table::Trained(index),
         })
@@ -164,13 +171,12 @@ impl Builder<'_> {
     fn linear(&mut self, layer: usize, p: Projection, bias: bool) -> Result<Linear, TrainError> {
         let (outputs, inputs) = p.shape(self.config);
         let name = format!("model.layers.{layer}.{}", p.path());
-        let deviation = match p {
-            Projection::O | Projection::Down => {
-                DEVIATION / (2.0 * self.config.layers as f64).sqrt()
-            }
-            _ => DEVIATION,
+        // What writes to the residual stream starts smaller.
+        let share = match p {
+            Projection::O | Projection::Down => 1.0 / (2.0 * self.config.layers as f64).sqrt(),
+            _ => 1.0,
         };
-        let weight = self.matrix(&format!("{name}.weight"), [outputs, inputs], deviation)?;
+        let weight = self.matrix(&format!("{name}.weight"), [outputs, inputs], share)?;
         let bias = match bias {
             true => Some(self.vector(&format!("{name}.bias"), outputs, 0.0)?),
             false => None,

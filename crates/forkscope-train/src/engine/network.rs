@@ -128,8 +128,9 @@ impl Network {
     }
 
     /// A model with random weights for the configuration of `files`: matrices
-    /// normal with deviation 0.02, those that write to the residual stream
-    /// divided by sqrt(2 layers); norms 1, biases 0.
+    /// normal with deviation `initializer_range` (0.02 where it is not given),
+    /// those that write to the residual stream divided by sqrt(2 layers); norms
+    /// 1, biases 0.
     pub fn initialised(files: &ModelFiles, seed: u64) -> Result<Self, TrainError> {
         super::build::initialised(files, seed)
     }
