@@ -241,7 +241,7 @@ fn rollout(sample: u32, correct: Option<bool>, validity: Validity) -> Rollout {
 fn run(rollouts: Vec<Rollout>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let manifest = RunManifest::new("test");
-    let opened = RunDir::open(&dir.path().join("run"), manifest, Mode::Fresh).unwrap();
+    let opened = RunDir::open(dir.path().join("run"), manifest, Mode::Fresh).unwrap();
     let run = opened.to_write().unwrap();
     let mut table = run.table::<Rollout>("rollouts", 64).unwrap();
     table.append_all(rollouts).unwrap();

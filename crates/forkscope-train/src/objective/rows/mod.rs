@@ -216,8 +216,8 @@ vectorised! {
             };
             let (groups, rest) = chunk.as_chunks::<LANES>();
             for group in groups {
-                for i in 0..LANES {
-                    lanes.add(i, group[i], max);
+                for (i, z) in group.iter().enumerate() {
+                    lanes.add(i, *z, max);
                 }
             }
             for (i, z) in rest.iter().enumerate() {

@@ -195,3 +195,29 @@ fn a_broken_network_stops_the_step() {
         .unwrap_err();
     assert!(matches!(error, TrainError::NonFinite(_)), "{error}");
 }
+
+/// Example i is made from i.
+struct Endless;
+
+impl Examples for Endless {
+    fn len(&self) -> Option<u64> {
+        None
+    }
+
+    fn get(&self, index: u64) -> Result<Example, TrainError> {
+        let token = (index % VOCAB as u64) as u32;
+        Ok(Example::new(&[token], &vec![token; 1 + index as usize % 4]))
+    }
+}
+
+#[test]
+fn a_stream_is_taken_as_it_comes_and_never_ends() {
+    let network = network(VOCAB);
+    let mut source = SftSource::new(Box::new(Endless), settings(64, Denominator::Tokens)).unwrap();
+    assert_eq!(source.steps_per_epoch(), None);
+    let step = source.step(1 << 40, &network).unwrap();
+    let first = 6u64 << 40;
+    let expected: Vec<u64> = (first..first + 6).collect();
+    assert_eq!(step.inspect["examples"], json!(expected));
+    assert!(step.log.iter().all(|(name, _)| name != "epoch"));
+}
