@@ -14,6 +14,7 @@ mod lab;
 mod report;
 mod sample;
 mod score;
+mod train;
 
 use clap::Subcommand;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Diff(Box<diff::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
     Eval(eval::Arguments),
+    /// Trains a model or an adapter: pretrain, sft, dpo, grpo, distill
+    Train(train::Arguments),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
@@ -50,6 +53,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
+        Command::Train(arguments) => train::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
     }

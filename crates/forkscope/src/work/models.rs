@@ -99,21 +99,42 @@ fn warn(policy: &Policy) {
     }
 }
 
+/// The failure where a text is needed and a model cannot read any.
+pub fn no_tokenizer(spec: &str) -> Failure {
+    Failure::Input(format!(
+        "{spec} has no tokenizer.json, so problems cannot become prompts; give --rollouts with token ids instead"
+    ))
+}
+
+/// SHA-256 over the files of a model that has no weights yet: configuration and
+/// text side.
+pub fn config_digest(files: &ModelFiles) -> Result<String, Failure> {
+    let there = |name: &&str| files.has(name);
+    let names: Vec<String> = std::iter::once(&"config.json")
+        .chain(&TEXT)
+        .copied()
+        .filter(|name| there(&name))
+        .map(str::to_owned)
+        .collect();
+    Ok(tree_digest(&digests(files, &names, "")?))
+}
+
+/// Files that decide prompts and where completions end, where they are there.
+const TEXT: [&str; 5] = [
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
 impl Named {
     /// SHA-256 over the files that decide the policy's numbers: configuration,
     /// text side, weights, adapter.
     pub fn digest(&self) -> Result<String, Failure> {
         let mut names = vec!["config.json".to_owned()];
-        // What decides prompts and where completions end, where it is there.
-        let text = [
-            "chat_template.jinja",
-            "chat_template.json",
-            "generation_config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ];
         let there = |name: &&str| self.policy.files().has(name);
-        names.extend(text.into_iter().filter(there).map(str::to_owned));
+        names.extend(TEXT.into_iter().filter(there).map(str::to_owned));
         names.extend(self.policy.weight_files().iter().cloned());
         let mut files = digests(self.policy.files(), &names, "")?;
         if let Some(adapter) = self.policy.adapter_files() {

@@ -17,6 +17,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Of anything: name, value and unit of each line.
+    pub fn of(lines: Vec<(&'static str, f64, &'static str)>) -> Self {
+        Self { lines }
+    }
+
     /// Of sampling: tokens are an upper bound, every completion as long as
     /// allowed.
     pub fn sampling(policy: &Policy, prompts: &[SamplePrompt], s: &SamplingOptions) -> Self {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use forkscope_policy::text::{Message, Prompt, PromptStyle, TemplateInputs};
+use forkscope_policy::text::{Message, Prompt, PromptStyle, TemplateInputs, TextSide};
 use forkscope_policy::{Policy, SamplePrompt};
 use forkscope_records::digest::sha256_bytes;
 use forkscope_records::import::read_problems_bytes;
@@ -61,9 +61,18 @@ pub fn render(
     style: &PromptStyle,
     stop: &[String],
 ) -> Result<Prompts, Failure> {
-    let text = named.policy.text().ok_or_else(|| {
-        Failure::Input(format!("{} has no tokenizer.json, so problems cannot become prompts; give --rollouts with token ids instead", named.spec))
-    })?;
+    let text = named.policy.text();
+    let text = text.ok_or_else(|| super::models::no_tokenizer(&named.spec))?;
+    render_text(text, problems, style, stop)
+}
+
+/// Renders every problem by a tokenizer and its template.
+pub fn render_text(
+    text: &TextSide,
+    problems: &[Problem],
+    style: &PromptStyle,
+    stop: &[String],
+) -> Result<Prompts, Failure> {
     let mut out = Prompts {
         prompts: Vec::with_capacity(problems.len()),
         style: String::new(),
@@ -114,7 +123,11 @@ impl Prompts {
 
 /// Refuses prompts that a policy has no room for.
 pub fn check_room(policy: &Policy, prompts: &[SamplePrompt]) -> Result<(), Failure> {
-    let context = policy.context_len();
+    check_context(policy.context_len(), prompts)
+}
+
+/// Refuses prompts that fill a context.
+pub fn check_context(context: usize, prompts: &[SamplePrompt]) -> Result<(), Failure> {
     match prompts.iter().find(|p| p.ids.len() >= context) {
         Some(p) => Err(Failure::Input(format!(
             "the prompt of problem `{}` has {} tokens and the model's context is {context}; leave the problem out or shorten it",

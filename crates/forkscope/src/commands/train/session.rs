@@ -1,0 +1,125 @@
+//! A training run from its manifest to its summary, whatever the objective.
+
+use std::time::Instant;
+
+use forkscope_records::{RunDir, RunManifest};
+use forkscope_train::HeldOutEvaluation;
+use forkscope_train::engine::Network;
+use forkscope_train::run::{Source, TrainSettings, Trained, Trainer};
+use serde_json::{Value, json};
+
+use super::start;
+use super::summary;
+use crate::cli::Settings;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::interrupted;
+use crate::terminal::training::TrainingBar;
+use crate::work::options::RunOptions;
+use crate::work::plan::Plan;
+use crate::work::run;
+
+/// Everything that is known before the run starts.
+pub struct Session<'a> {
+    /// Where it goes.
+    pub run: &'a RunOptions,
+    /// Flags of every command.
+    pub settings: &'a Settings,
+    /// Without the training's own settings, which are added here.
+    pub manifest: RunManifest,
+    /// What is trained.
+    pub network: Network,
+    /// Parameters of the model, an adapter's left out.
+    pub parameters: u64,
+    /// The loop.
+    pub train: TrainSettings,
+    /// What chooses `best/`.
+    pub evaluation: Option<HeldOutEvaluation>,
+    /// What became of the data.
+    pub data: Value,
+    /// Tokens of an epoch, where they are known.
+    pub epoch_tokens: Option<u64>,
+}
+
+impl Session<'_> {
+    /// Prints the plan, or trains and prints the summary. `source` is made once
+    /// the run is open.
+    pub fn go(
+        mut self,
+        source: impl FnOnce(&Network) -> Result<Box<dyn Source>, Failure>,
+    ) -> Outcome {
+        if self.run.dry_run {
+            return self.plan().print(self.run.json);
+        }
+        let manifest = self.recorded()?;
+        if let Some(mut dir) = run::open(self.run, manifest)? {
+            let mut source = source(&self.network)?;
+            self.train(&mut dir, source.as_mut())?;
+            dir.complete()?;
+        }
+        summary::print(&self.run.out, self.run.json)
+    }
+
+    /// As [`Session::go`] into a run that is open; the caller completes it.
+    pub fn train(&mut self, dir: &mut RunDir, source: &mut dyn Source) -> Result<(), Failure> {
+        let began = Instant::now();
+        let what = dir.json().command.clone();
+        let mut bar = TrainingBar::new(self.train.steps, &what, self.settings);
+        let trained_values = start::trained(&self.network);
+        let trainer = Trainer::new(&mut self.network, source, dir, self.train.clone());
+        let trainer = trainer.watch(&mut bar).interrupted(&interrupted);
+        let done = match &mut self.evaluation {
+            Some(evaluation) => trainer.evaluate(evaluation).run()?,
+            None => trainer.run()?,
+        };
+        bar.finish();
+        let Trained {
+            steps,
+            skipped,
+            tokens,
+            best,
+        } = done;
+        dir.time("train_s", began.elapsed().as_secs_f64());
+        dir.note("steps", steps);
+        dir.note("skipped_steps", skipped);
+        dir.note("tokens", tokens);
+        dir.note("trained_parameters", trained_values);
+        dir.note("model_parameters", self.parameters);
+        dir.note("data", self.data.clone());
+        dir.note("best", json!(best));
+        Ok(())
+    }
+
+    /// The manifest with the loop's settings.
+    pub fn recorded(&self) -> Result<RunManifest, Failure> {
+        let train = serde_json::to_value(&self.train)
+            .map_err(|e| Failure::Internal(format!("cannot record the settings: {e}")))?;
+        Ok(self
+            .manifest
+            .clone()
+            .setting("limit", json!(self.run.limit))
+            .setting("training", train))
+    }
+
+    fn plan(&self) -> Plan {
+        let trained = start::trained(&self.network) as f64;
+        let mut lines = vec![
+            ("steps", self.train.steps as f64, "optimiser steps"),
+            ("model_parameters", self.parameters as f64, "values"),
+            ("trained_parameters", trained, "values"),
+        ];
+        if let Some(tokens) = self.epoch_tokens {
+            lines.push((
+                "tokens_per_epoch",
+                tokens as f64,
+                "tokens, prompts included",
+            ));
+        }
+        lines.push((
+            "training_state",
+            16.0 * trained,
+            "bytes: values, gradients, two moments",
+        ));
+        lines.push(("checkpoint", 12.0 * trained, "bytes each"));
+        Plan::of(lines)
+    }
+}
