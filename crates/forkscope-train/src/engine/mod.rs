@@ -5,6 +5,8 @@
 //! [`Network::gradients`] runs the shards of a step over the cores and sums
 //! their gradients in order.
 
+#[doc(hidden)]
+pub mod bench;
 mod block;
 mod build;
 mod head;
