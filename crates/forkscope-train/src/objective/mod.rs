@@ -20,6 +20,8 @@ mod sft;
 mod testing;
 #[cfg(test)]
 mod tiny;
+#[cfg(test)]
+mod trl_tests;
 
 pub use batches::{BatchSettings, Batches, Order};
 pub use cached::{RecordedTop, cache_teacher, recorded_teacher};

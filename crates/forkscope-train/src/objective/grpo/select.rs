@@ -5,10 +5,11 @@
 //!   entropies of all valid completion tokens of the step. The quantile is
 //!   linear between order statistics, at index (1 - rho)(n - 1) counted from 0,
 //!   as `torch.quantile` has it; tokens that tie with it count.
-//! - Divergence weights (arXiv 2603.22446): A_t = A (1 + s (sigmoid(alpha KL_t)
-//!   - 1/2)) with KL_t = KL(current || reference) over the whole vocabulary at
-//!   the token's position, nats. KL_t = 0 leaves A; a large one gives
-//!   A (1 + s/2) for alpha > 0. The weight is a constant to the gradient.
+//! - Divergence weights (arXiv 2603.22446):
+//!   A_t = A (1 + s (sigmoid(alpha KL_t) - 1/2)) with KL_t =
+//!   KL(current || reference) over the whole vocabulary at the token's position,
+//!   nats. KL_t = 0 leaves A; a large one gives A (1 + s/2) for alpha > 0. The
+//!   weight is a constant to the gradient.
 
 use crate::TrainError;
 

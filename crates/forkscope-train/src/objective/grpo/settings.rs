@@ -53,7 +53,7 @@ impl Default for GrpoSettings {
             samples: 8,
             iterations: 1,
             sampling: Sampling::default(),
-            max_tokens: 256,
+            max_tokens: 512,
             max_len: usize::MAX,
             seed: 0,
             advantages: AdvantageSettings::default(),
