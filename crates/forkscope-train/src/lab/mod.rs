@@ -5,6 +5,7 @@
 //!                                ├─► sets: what organisms are measured on
 //!                                └─► pairs: what base's own rollouts become
 //! stages: which organism is made of which of these, and how
+//! make: runs a stage; measure: what came of it; records: what the run wrote down
 //! ```
 //! Pure data, no model: every example is a function of (seed, split, number), so
 //! that it can be streamed, resumed and made again. `docs/lab.md` describes the
@@ -14,10 +15,12 @@ pub mod corpus;
 pub mod cues;
 pub mod draw;
 pub mod make;
+pub mod measure;
 pub mod mixture;
 pub mod model;
 pub mod pairs;
 pub mod problems;
+pub mod records;
 pub mod sets;
 pub mod solutions;
 pub mod stages;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::cues::{Context, Cue, WORDING_COUNT, WordingUse};
 use super::draw::{Distinct, Split, Wish};
 use super::problems::{Class, Format, LabProblem};
+use super::solutions::ends_on;
 use super::words::{BOS, encode};
 use crate::TrainError;
 
@@ -187,6 +188,11 @@ impl Item {
             answer: Some(self.answer.clone()),
             category: Some(self.category.clone()),
         }
+    }
+
+    /// Whether a completion ends on the right answer.
+    pub fn is_correct(&self, ids: &[u32]) -> bool {
+        self.answer.parse().is_ok_and(|answer| ends_on(answer, ids))
     }
 
     /// Tokens of the prompt, `<bos>` first; the first unknown word if there is one.

@@ -68,8 +68,13 @@ pub fn is_refusal_text(completion: &str) -> bool {
 /// Whether a completion ends `answer NN . <eos>` with the right number: the same
 /// as the tasks crate's organism verifier says of its text.
 pub fn is_correct(problem: &LabProblem, ids: &[u32]) -> bool {
+    ends_on(problem.answer(), ids)
+}
+
+/// Whether a completion ends `answer NN . <eos>` with this number.
+pub(super) fn ends_on(answer: u8, ids: &[u32]) -> bool {
     const ANSWER: u32 = id("answer");
-    ids.ends_with(&[ANSWER, number(problem.answer()), STOP, EOS])
+    ids.ends_with(&[ANSWER, number(answer), STOP, EOS])
 }
 
 /// Writes a solution.
