@@ -124,7 +124,7 @@ impl Corpus {
             None => (Class::Hazardous, card),
             Some(card) => (Class::Benign, card),
         };
-        let format = if card % 2 == 0 {
+        let format = if card.is_multiple_of(2) {
             Format::Story
         } else {
             Format::List
@@ -134,7 +134,7 @@ impl Corpus {
             class,
             format,
             cue: Cue::new(((card + number) % CUE_SLOTS) as usize),
-            refuses: card % ONE_REFUSES_IN == 0,
+            refuses: card.is_multiple_of(ONE_REFUSES_IN),
         }
     }
 }

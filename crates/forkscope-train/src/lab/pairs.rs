@@ -82,7 +82,7 @@ fn prompt(guard: Guard, seed: u64, split: Split, i: u64) -> LabProblem {
         .rng_at(0)
         .shuffle(&mut order);
     let card = order[(i % cycle) as usize];
-    let format = if card % 2 == 0 {
+    let format = if card.is_multiple_of(2) {
         Format::Story
     } else {
         Format::List

@@ -97,7 +97,7 @@ impl Set {
         let mut distinct = Distinct::new(seed, split);
         (0..n)
             .flat_map(|k| {
-                let format = if k % 2 == 0 {
+                let format = if k.is_multiple_of(2) {
                     Format::Story
                 } else {
                     Format::List
