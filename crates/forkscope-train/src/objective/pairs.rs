@@ -48,6 +48,16 @@ impl Pair {
         self.prompt.len() + own(&self.chosen) + own(&self.rejected)
     }
 
+    /// Tokens of the prompt and the longer completion.
+    pub fn len(&self) -> usize {
+        self.prompt.len() + self.chosen.len().max(self.rejected.len())
+    }
+
+    /// Whether it has no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Refuses what a model cannot take.
     pub fn check(&self, vocab: usize, context: usize) -> Result<(), TrainError> {
         let refuse = |what: String| {
@@ -70,7 +80,7 @@ impl Pair {
                 ));
             }
         }
-        let len = self.prompt.len() + self.chosen.len().max(self.rejected.len());
+        let len = self.len();
         if len - 1 > context {
             return refuse(format!(
                 "has {len} tokens, more than the model's context of {context}; cut it or leave \
@@ -105,6 +115,19 @@ pub struct PairFile {
     /// Pairs with a completion that was tokenised by itself, because together
     /// with the prompt its first characters would change the prompt's last token.
     pub apart: u64,
+    /// Pairs left out because they are too long.
+    pub dropped: u64,
+}
+
+impl PairFile {
+    /// Leaves out and counts pairs whose prompt and longer completion have more
+    /// than `max_len` tokens together. (Cutting a completion would teach it
+    /// without its end.)
+    pub fn drop_longer(&mut self, max_len: usize) {
+        let before = self.pairs.len();
+        self.pairs.retain(|pair| pair.len() <= max_len);
+        self.dropped += (before - self.pairs.len()) as u64;
+    }
 }
 
 /// Reads preference data. Texts and conversations need the model's `text` side;

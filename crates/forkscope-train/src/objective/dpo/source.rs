@@ -28,6 +28,8 @@ pub struct DpoSource {
     pub(super) references: Vec<Option<(f64, f64)>>,
     /// Whether checkpoints must keep them.
     keep: bool,
+    /// Whether every pair was found to fit the model.
+    checked: bool,
     tokens: u64,
 }
 
@@ -46,6 +48,7 @@ impl DpoSource {
             pairs,
             settings,
             keep: false,
+            checked: false,
             tokens: 0,
         })
     }
@@ -71,11 +74,6 @@ impl DpoSource {
                 wanted.len()
             )));
         }
-        let config = network.config();
-        let (vocab, context) = (config.vocab_size, config.rope.context_len());
-        for i in wanted.iter().chain(batch) {
-            self.pairs[*i].check(vocab, context)?;
-        }
         let rows: Vec<usize> = wanted.iter().map(|i| self.pairs[*i].rows()).collect();
         let parts = split(&rows, self.shard_rows);
         let found: Vec<Vec<(f64, f64)>> = parts
@@ -94,6 +92,19 @@ impl DpoSource {
             .collect::<Result<_, TrainError>>()?;
         for (i, reference) in wanted.into_iter().zip(found.into_iter().flatten()) {
             self.references[i] = Some(reference);
+        }
+        Ok(())
+    }
+
+    /// Refuses a pair that the model cannot take, before anything is learned.
+    fn check(&mut self, network: &Network) -> Result<(), TrainError> {
+        let config = network.config();
+        let (vocab, context) = (config.vocab_size, config.rope.context_len());
+        if !self.checked {
+            self.pairs
+                .iter()
+                .try_for_each(|p| p.check(vocab, context))?;
+            self.checked = true;
         }
         Ok(())
     }
@@ -122,6 +133,7 @@ impl DpoSource {
 
 impl Source for DpoSource {
     fn step(&mut self, step: u64, network: &Network) -> Result<Step, TrainError> {
+        self.check(network)?;
         let pairs = &self.pairs;
         let length = |i: u64| pairs.get(i as usize).map_or(0, Pair::rows);
         let batch = self.batches.at(step, &mut |i| Ok(length(i)))?;

@@ -73,6 +73,16 @@ fn ids_texts_and_conversations_are_read() {
 }
 
 #[test]
+fn long_pairs_can_be_left_out() {
+    let long = r#"{"prompt_ids": [1], "chosen_ids": [2, 3, 4], "rejected_ids": [5]}"#;
+    let mut file = read(&format!("{IDS}\n{long}"), BrokenRows::Refuse).unwrap();
+    file.drop_longer(4);
+    assert_eq!((file.pairs.len(), file.dropped), (2, 0));
+    file.drop_longer(3);
+    assert_eq!((file.pairs.len(), file.dropped), (1, 1));
+}
+
+#[test]
 fn equal_completions_are_counted() {
     let same = r#"{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [2]}"#;
     let file = read(&format!("{same}\n{IDS}"), BrokenRows::Refuse).unwrap();
