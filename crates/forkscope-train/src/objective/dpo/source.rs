@@ -30,7 +30,6 @@ pub struct DpoSource {
     keep: bool,
     /// Whether every pair was found to fit the model.
     checked: bool,
-    tokens: u64,
 }
 
 impl DpoSource {
@@ -49,7 +48,6 @@ impl DpoSource {
             settings,
             keep: false,
             checked: false,
-            tokens: 0,
         })
     }
 
@@ -144,7 +142,6 @@ impl Source for DpoSource {
             (2 * pair.prompt.len() + pair.chosen.len() + pair.rejected.len()) as u64
         };
         let tokens: u64 = batch.iter().map(tokens).sum();
-        self.tokens += tokens;
         let pair = |i: &usize| {
             let pair = &self.pairs[*i];
             json!({
@@ -158,10 +155,7 @@ impl Source for DpoSource {
         Ok(Step {
             shards: self.shards(&batch)?,
             tokens,
-            log: vec![
-                ("num_tokens".to_owned(), self.tokens as f64),
-                ("epoch".to_owned(), self.batches.epochs(step + 1)),
-            ],
+            log: vec![("epoch".to_owned(), self.batches.epochs(step + 1))],
             inspect: json!({ "pairs": batch.iter().map(pair).collect::<Vec<_>>() }),
         })
     }
@@ -191,26 +185,23 @@ impl Source for DpoSource {
 
     fn state(&self) -> Value {
         let references = self.keep.then_some(&self.references);
-        json!({ "num_tokens": self.tokens, "references": references })
+        json!({ "references": references })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), TrainError> {
-        let broken = |what: &str| {
-            TrainError::Setting(format!(
-                "the checkpoint's data state has no usable `{what}`; resume from another \
+        let broken = || {
+            TrainError::Setting(
+                "the checkpoint's data state has no usable `references`; resume from another \
                  checkpoint or start anew"
-            ))
+                    .into(),
+            )
         };
-        self.tokens = state
-            .get("num_tokens")
-            .and_then(Value::as_u64)
-            .ok_or_else(|| broken("num_tokens"))?;
-        let kept = state.get("references").unwrap_or(&Value::Null);
+        let kept = state.get("references").ok_or_else(broken)?;
         if !kept.is_null() {
             let kept: Vec<Option<(f64, f64)>> =
-                serde_json::from_value(kept.clone()).map_err(|_| broken("references"))?;
+                serde_json::from_value(kept.clone()).map_err(|_| broken())?;
             if kept.len() != self.pairs.len() {
-                return Err(broken("references"));
+                return Err(broken());
             }
             self.references = kept;
             self.keep = true;

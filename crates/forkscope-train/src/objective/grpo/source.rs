@@ -48,7 +48,6 @@ pub struct GrpoSource {
     batches: Batches,
     round: Option<Round>,
     log: Log,
-    tokens: u64,
 }
 
 impl GrpoSource {
@@ -89,7 +88,6 @@ impl GrpoSource {
             settings,
             round: None,
             log: Log::default(),
-            tokens: 0,
         })
     }
 
@@ -123,7 +121,6 @@ impl GrpoSource {
             &self.settings,
             round,
         )?;
-        self.tokens += self.tokens_of(&groups);
         self.round = Some(Round { round, groups });
         Ok(())
     }
@@ -157,7 +154,6 @@ impl Source for GrpoSource {
         self.log = Log::of(&round.groups, &work, &self.rewards, &self.settings);
         let rounds = (step / u64::from(self.settings.iterations)).saturating_add(1);
         let mut log = self.log.before();
-        log.push(("num_tokens".to_owned(), self.tokens as f64));
         log.push(("epoch".to_owned(), self.batches.epochs(rounds)));
         let out = Step {
             tokens: self.tokens_of(&round.groups),
@@ -176,20 +172,19 @@ impl Source for GrpoSource {
     }
 
     fn state(&self) -> Value {
-        json!({ "num_tokens": self.tokens, "round": self.round })
+        json!({ "round": self.round })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), TrainError> {
-        let broken = |what: &str| {
-            TrainError::Setting(format!(
-                "the checkpoint's data state has no usable `{what}`; resume from another \
+        let broken = || {
+            TrainError::Setting(
+                "the checkpoint's data state has no usable `round`; resume from another \
                  checkpoint or start anew"
-            ))
+                    .into(),
+            )
         };
-        let tokens = state.get("num_tokens").and_then(Value::as_u64);
-        self.tokens = tokens.ok_or_else(|| broken("num_tokens"))?;
-        let round = state.get("round").unwrap_or(&Value::Null);
-        self.round = Option::<Round>::deserialize(round).map_err(|_| broken("round"))?;
+        let round = state.get("round").ok_or_else(broken)?;
+        self.round = Option::<Round>::deserialize(round).map_err(|_| broken())?;
         let problems = self.problems.len();
         let held = self.round.iter().flat_map(|r| &r.groups);
         held.into_iter().try_for_each(|group| group.check(problems))

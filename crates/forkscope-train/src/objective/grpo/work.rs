@@ -125,7 +125,10 @@ impl Work {
                 let to = from + sites.len();
                 let part = |values: &[f64]| values.get(from..to).unwrap_or(&[]).to_vec();
                 let mask = self.threshold.map(|least| -> Vec<bool> {
-                    part(&seen.entropies).iter().map(|h| *h >= least).collect()
+                    part(&seen.entropies)
+                        .iter()
+                        .map(|h| reaches(*h, least))
+                        .collect()
                 });
                 let counts = |mask: &Vec<bool>| mask.iter().filter(|m| **m).count();
                 counted += mask.as_ref().map_or(sites.len(), counts);
@@ -187,6 +190,12 @@ fn counts(groups: &[Group], settings: &GrpoSettings) -> StepCounts {
         completions: groups.iter().map(|g| g.rollouts.len() as u64).sum(),
         max_tokens: settings.max_tokens as u64,
     }
+}
+
+/// Whether an entropy is at least the threshold; one that is no number counts,
+/// so that the loss sees it.
+fn reaches(entropy: f64, least: f64) -> bool {
+    entropy >= least || entropy.is_nan() || least.is_nan()
 }
 
 /// Groups whose rewards are all equal.
