@@ -3,7 +3,7 @@
 
 mod common;
 
-use forkscope_train::engine::{Network, PassOptions, Shard, Trainable};
+use forkscope_train::engine::{Network, PassOptions, SavedDtype, Shard, Trainable, Which};
 
 use common::{CrossEntropy, lora, model, pack_of};
 
@@ -81,4 +81,36 @@ fn adapter_gradients_agree_with_finite_differences() {
             forkscope_policy::ModelFiles::in_memory("tiny", base.saved_files().expect(kind));
         check(Network::open(&saved, &Trainable::Lora(lora(4)), 9).expect(kind));
     }
+}
+
+#[test]
+fn a_model_saved_in_bf16_is_half_as_large_and_says_so() {
+    let mut network = Network::initialised(&model("qwen2"), 3).expect("a network");
+    let whole = network.saved_files().expect("files");
+    network.save_as(SavedDtype::Bf16);
+    let half = network.saved_files().expect("files");
+    let bytes =
+        |files: &std::collections::BTreeMap<String, Vec<u8>>| files["model.safetensors"].len();
+    assert!(bytes(&half) < bytes(&whole) * 6 / 10);
+    for (files, dtype) in [(&whole, "float32"), (&half, "bfloat16")] {
+        let config: serde_json::Value =
+            serde_json::from_slice(&files["config.json"]).expect("JSON");
+        assert_eq!(config["dtype"], dtype);
+    }
+    // What is sampled while training is the f32 policy whatever is saved.
+    let (pack, _) = pack_of(&[5, 4], 1, 41);
+    let saved = forkscope_policy::ModelFiles::in_memory("half", half);
+    let rounded = Network::open(&saved, &Trainable::Full, 0).expect("a network");
+    let exact = network.hidden(&pack, Which::Current).expect("a pass");
+    let other = rounded.hidden(&pack, Which::Current).expect("a pass");
+    let error = exact
+        .iter()
+        .zip(&other)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(error > 0.0 && error < 0.1, "{error}");
+    assert_eq!(
+        rounded.saved_files().expect("files")["config.json"],
+        whole["config.json"]
+    );
 }

@@ -10,6 +10,7 @@ use super::linear::{Linear, Lora, Vector, Weight};
 use super::network::{LoraSettings, Network, Table, Trainable, frozen};
 use super::ops::attention::Shape;
 use super::parameters::{Parameter, Parameters};
+use super::save::SavedDtype;
 use crate::TrainError;
 
 /// Deviation of the initial weights where `config.json` has no
@@ -113,6 +114,7 @@ fn build(
         final_norm,
         head,
         parameters,
+        saved: SavedDtype::default(),
         base,
         rope: Mutex::new(Arc::new(config.rope.table(0))),
         workspaces: Mutex::default(),

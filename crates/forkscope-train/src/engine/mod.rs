@@ -23,4 +23,5 @@ pub use head::{Head, HeadWeight};
 pub use network::{LoraSettings, Network, PassOptions, Trainable, Which};
 pub use pack::{Pack, Site, Stretch};
 pub use parameters::{Gradients, Parameter, Parameters};
+pub use save::SavedDtype;
 pub use shard::{Shard, Sums};

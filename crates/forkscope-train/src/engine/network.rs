@@ -10,6 +10,7 @@ use super::head::HeadWeight;
 use super::linear::{Vector, Weight};
 use super::parameters::Parameters;
 use super::pass::Workspace;
+use super::save::SavedDtype;
 use crate::TrainError;
 
 /// A LoRA adapter that is trained (arXiv 2106.09685).
@@ -112,6 +113,7 @@ pub struct Network {
     pub(super) final_norm: Vector,
     pub(super) head: Table,
     pub(super) parameters: Parameters,
+    pub(super) saved: SavedDtype,
     /// The model as it was opened, which adapters are sampled on.
     pub(super) base: Option<Policy>,
     pub(super) rope: Mutex<Arc<RopeTable>>,
