@@ -16,9 +16,17 @@ use crate::failure::{Failure, INCOMPLETE, Outcome};
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From here on the first signal only raises the flag.
+/// From here on the first signal only raises the flag. Asked again, it changes
+/// nothing: of two watchers the second would take the first signal for a second.
 pub fn watch() -> Outcome {
-    let asked = ASKED.get_or_init(|| Arc::new(AtomicBool::new(false)));
+    let mut new = false;
+    let asked = ASKED.get_or_init(|| {
+        new = true;
+        Arc::new(AtomicBool::new(false))
+    });
+    if !new {
+        return Ok(());
+    }
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the shutdown looks at the flag before it is raised.
         flag::register_conditional_shutdown(signal, i32::from(INCOMPLETE), Arc::clone(asked))

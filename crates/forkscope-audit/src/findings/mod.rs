@@ -17,6 +17,7 @@ mod catalogue;
 mod classes;
 mod columns;
 mod counts;
+mod distilled;
 mod evaluation;
 mod gate;
 mod profile;
@@ -30,6 +31,7 @@ use forkscope_records::types::{DiffRow, Findings, Rollout};
 use crate::AuditError;
 use catalogue::Catalogue;
 use columns::Columns;
+pub use distilled::{ProblemDivergence, SweepArm, sweep};
 pub use evaluation::{Attempted, Sampled, evaluation};
 
 /// One of the two policies.

@@ -1,5 +1,6 @@
 //! Rows to learn from, and how they become batches.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -129,6 +130,9 @@ pub struct RowOptions {
     /// Of rollouts: only those graded correct
     #[arg(long)]
     pub only_correct: bool,
+    /// Of rollouts: also those that the token limit cut
+    #[arg(long)]
+    pub with_truncated: bool,
 }
 
 impl RowOptions {
@@ -147,6 +151,7 @@ impl RowOptions {
             .setting("max_length", json!(self.max_length))
             .setting("truncate", self.truncate)
             .setting("only_correct", self.only_correct)
+            .setting("with_truncated", self.with_truncated)
     }
 }
 
@@ -180,16 +185,16 @@ pub fn read(
         },
         broken: rows.broken(),
         only_correct: rows.only_correct,
-        with_truncated: false,
+        with_truncated: rows.with_truncated,
     };
     let path = example_path(path);
     let bytes = bytes_of(&path)?;
     let digest = sha256_bytes(&bytes);
     let vocab = start.config.vocab_size;
     let mut file = read_examples_bytes(bytes.to_vec(), &path, start.text(), vocab, &settings)?;
-    let limit = limit.map_or(usize::MAX, |n| n as usize);
-    file.examples.truncate(limit);
-    file.names.truncate(limit);
+    let kept = limit.map_or(file.names.len(), |n| rows_of(&file.names, n));
+    file.examples.truncate(kept);
+    file.names.truncate(kept);
     if let Some((row, reason)) = &file.first_broken {
         let said = format!(
             "{}: {}; the first is row {row}: {reason}",
@@ -199,6 +204,18 @@ pub fn read(
         eprintln!("warning: {}", sanitise(&said));
     }
     Ok(Rows { file, digest })
+}
+
+/// How many examples belong to the first `limit` problems.
+fn rows_of(names: &[(String, u32)], limit: u64) -> usize {
+    let mut seen = HashSet::new();
+    for (at, (problem, _)) in names.iter().enumerate() {
+        seen.insert(problem.as_str());
+        if seen.len() as u64 > limit {
+            return at;
+        }
+    }
+    names.len()
 }
 
 /// What became of the rows, for `run.json`.

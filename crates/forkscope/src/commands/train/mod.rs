@@ -20,8 +20,9 @@ use clap::{Args, Subcommand};
 use crate::cli::Settings;
 use crate::failure::Outcome;
 
-pub use adapter::{AdapterOptions, LoraOptions, lora};
-pub use data::BatchOptions;
+pub use adapter::{LoraOptions, described as adapter_setting, lora};
+pub use data::{BatchOptions, denominator, denominator_setting};
+pub use distill::taught;
 pub use options::OptimiserOptions;
 
 /// What `forkscope train` takes.

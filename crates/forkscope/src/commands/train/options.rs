@@ -3,10 +3,12 @@
 use clap::Args;
 use forkscope_train::run::{AdamWSettings, Decayed, Schedule, TrainSettings};
 
+use serde::Serialize;
+
 use crate::failure::Failure;
 
 /// How long is trained, and how.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Optimiser")]
 pub struct OptimiserOptions {
     /// Optimiser steps [default: one epoch]
