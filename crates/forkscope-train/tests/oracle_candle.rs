@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 const TOLERANCE: f64 = 1e-4;
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 16;
 
 /// Small whole numbers by hash.
 struct Draw {
@@ -80,12 +80,14 @@ fn configuration(seed: u64, draw: &mut Draw) -> Value {
     config
 }
 
-/// Whole sequences, and for each the index of its logits' row and its token in
-/// the order of the pack's sites.
+/// A whole sequence, and of each site its logits' row and its token.
+type Sequence = (Vec<u32>, Vec<(usize, u32)>);
+
+/// Sequences in a pack, and by themselves in the order of the pack's sites.
 struct Batch {
     pack: Pack,
     sites: Vec<Site>,
-    sequences: Vec<(Vec<u32>, Vec<(usize, u32)>)>,
+    sequences: Vec<Sequence>,
 }
 
 fn batch(seed: u64, draw: &mut Draw, vocab: usize) -> Batch {
@@ -305,6 +307,38 @@ fn long_sequences_cross_the_blocks() {
         let error = compare(&what, &network, &plain, 3, long_batch(50), false);
         println!("{what}: {error:.1e}");
     }
+}
+
+/// One layer as wide as Qwen2.5-0.5B's (its MLP and vocabulary cut): products of
+/// many blocks, seven query heads to a key head.
+#[test]
+fn a_wide_layer() {
+    let mut config = wide("Qwen2ForCausalLM", "qwen2", 600, 1216);
+    for (name, value) in [
+        ("hidden_size", 896),
+        ("num_attention_heads", 14),
+        ("num_hidden_layers", 1),
+    ] {
+        config[name] = json!(value);
+    }
+    let (files, network) = of_config("wide", &config);
+    let plain = Plain::full(network.config(), THETA, network.parameters()).unwrap();
+    let short = || batch(3, &mut Draw::new(3), 600);
+    let error = compare("full", &network, &plain, 3, short(), false);
+    println!("a wide layer, full: {error:.1e}");
+    let settings = LoraSettings {
+        rank: 32,
+        alpha: 64.0,
+        dropout: 0.0,
+        rslora: false,
+        targets: Projection::ALL.to_vec(),
+    };
+    let mut tuned = Network::open(&files, &Trainable::Lora(settings.clone()), 1).unwrap();
+    fill(&mut tuned, "wide/adapter");
+    let (frozen, trained) = (network.parameters(), tuned.parameters());
+    let plain = Plain::new(tuned.config(), THETA, frozen, trained, Some(settings)).unwrap();
+    let error = compare("LoRA", &tuned, &plain, 3, short(), true);
+    println!("a wide layer, LoRA: {error:.1e}");
 }
 
 /// An adapter on half-precision weights, which are widened by parts: more rows

@@ -305,33 +305,6 @@ fn saved_files_give_the_same_policy() {
     println!("largest |hidden state - policy's| {largest:e}");
 }
 
-/// `DIR+ADAPTER` as a user opens it.
-#[test]
-fn a_saved_adapter_opens_from_disk() {
-    let (fixture, batch) = (fixture::Gradients::open(), batch());
-    let model = fixture.model("qwen2-bias");
-    let network = model.network("rslora");
-    let dir = tempfile::tempdir().unwrap();
-    let (base, adapter) = (dir.path().join("base"), dir.path().join("adapter"));
-    let write = |to: &std::path::Path, files: BTreeMap<String, Vec<u8>>| {
-        std::fs::create_dir(to).unwrap();
-        for (name, bytes) in files {
-            std::fs::write(to.join(name), bytes).unwrap();
-        }
-    };
-    write(&base, model.network("full").saved_files().unwrap());
-    write(&adapter, network.saved_files().unwrap());
-    let spec = format!("{}+{}", base.display(), adapter.display());
-    let policy = Policy::open(&spec).unwrap();
-    let group = PromptGroup {
-        prompt: &batch[0].prompt,
-        completions: batch[0].completions.iter().map(Vec::as_slice).collect(),
-    };
-    let theirs = policy.hidden_rows(&[group]).unwrap().values;
-    let error = worst(&predicting(&batch[..1], &network), &theirs);
-    assert!(error < 2e-5, "{error:e}");
-}
-
 #[test]
 fn the_head_is_the_one_that_is_trained() {
     let fixture = fixture::Gradients::open();

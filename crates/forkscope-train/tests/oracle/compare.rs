@@ -33,11 +33,8 @@ pub fn probed(name: &str, ours: &[f32], golden: &[f64]) -> f64 {
     let mut squares = 0.0;
     for (j, dot) in dots.iter().enumerate() {
         let probe = format!("probe/{j}/{name}");
-        let mine: f64 = ours
-            .iter()
-            .enumerate()
-            .map(|(i, x)| f64::from(*x) * hash::uniform(&probe, i))
-            .sum();
+        let probed = ours.iter().zip(hash::uniforms(&probe));
+        let mine: f64 = probed.map(|(x, r)| f64::from(*x) * r).sum();
         squares += (mine - dot) * (mine - dot);
     }
     let apart = (3.0 * squares / PROBES as f64).sqrt();

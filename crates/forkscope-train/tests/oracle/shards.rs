@@ -53,7 +53,7 @@ impl Inputs<'_> {
                 let mut example = Example::new(prompt, completion);
                 example.weights = all.then(|| {
                     let predicted = (0..example.ids.len() - 1).map(|i| {
-                        let zero = hash::splitmix(&format!("zero/{s}"), i) % 5 == 0;
+                        let zero = hash::splitmix(&format!("zero/{s}"), i).is_multiple_of(5);
                         let weight = hash::uniform(&format!("weight/{s}"), i).abs() as f32;
                         if zero { 0.0 } else { weight }
                     });
@@ -151,9 +151,9 @@ impl Inputs<'_> {
         for (s, (_, completion)) in self.fixture.sequences().into_iter().enumerate() {
             let part = from..from + completion.len();
             from = part.end;
-            let noise = hash::uniforms(&format!("old/{s}"), completion.len());
+            let noise = hash::uniforms(&format!("old/{s}"));
             let now = current[part.clone()].to_vec();
-            let old = now.iter().zip(&noise).map(|(l, u)| l + 0.5 * u).collect();
+            let old = now.iter().zip(noise).map(|(l, u)| l + 0.5 * u).collect();
             out.push([now, old, reference[part].to_vec()]);
         }
         out
