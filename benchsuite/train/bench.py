@@ -149,11 +149,11 @@ def pretrain(suite):
     bench = Bench(suite, "pretrain", "pretrain_peer.py", ["--config", base, "--corpus", corpus], 5)
     compiled = ["--compile", "--give-up-s", 400]
     bench.measure_peer("transformers", {
-        "mask": [], "no-mask": ["--mask", "off"], "no-mask, memory kept": ["--mask", "off", "--keep-memory"],
-        "no-mask, foreach": ["--mask", "off", "--optimizer", "foreach"],
-        "no-mask, compiled": ["--mask", "off", *compiled]}, steps, 20)
+        "mask": [], "no-mask": ["--mask", "off"], "no-mask+memory kept": ["--mask", "off", "--keep-memory"],
+        "no-mask+foreach": ["--mask", "off", "--optimizer", "foreach"],
+        "no-mask+compiled": ["--mask", "off", *compiled]}, steps, 20)
     lean = ["--writing", "lean"]
-    bench.measure_peer("lean", {"eager": lean, "eager, memory kept": [*lean, "--keep-memory"],
+    bench.measure_peer("lean", {"eager": lean, "eager+memory kept": [*lean, "--keep-memory"],
                                 "compiled": [*lean, *compiled]}, steps, 20)
     bench.measure_forkscope("pretrain", [
         "--config", base, "--data", corpus, "--batch-size", 16, "--steps", steps + bench.warm_up,
@@ -187,7 +187,7 @@ def grpo(suite):
     problems, steps = suite.options.problems or ORGANISM / "problems.jsonl", suite.options.steps or 10
     bench = Bench(suite, "grpo", "grpo_peer.py", ["--model", place / "base", "--problems", problems], 1)
     bench.measure_peer("transformers", {
-        f"{prompts} prompts sampled, {rows} rows updated at a time":
+        f"{prompts} prompts sampled and {rows} rows updated at a time":
             ["--prompts-per-batch", prompts, "--micro", rows]
         for prompts, rows in ((16, 32), (16, 128), (8, 32))}, steps, 2)
     bench.measure_forkscope("grpo", [
