@@ -34,8 +34,10 @@ pub struct StageRecord {
     pub skipped_steps: u64,
     /// Tokens trained on.
     pub tokens: u64,
-    /// Seconds of all steps, sampling within them included.
+    /// Seconds of all attempts that said when they ended.
     pub seconds: f64,
+    /// Seconds of all steps; of a step that was repeated, of each time.
+    pub step_seconds: f64,
     /// Threads that it ran on.
     pub threads: Option<u64>,
     /// Means of what was logged over the first steps.
@@ -106,7 +108,8 @@ pub fn read(lab: &Path, name: &str) -> Result<StageRecord, TrainError> {
         steps: count("step"),
         skipped_steps: count("skipped_steps"),
         tokens: count("num_tokens"),
-        seconds: seconds(&run.join(TIMING))?,
+        seconds: json.timing.seconds,
+        step_seconds: step_seconds(&run.join(TIMING))?,
         threads: json.timing.settings.get("threads").and_then(Value::as_u64),
         first: means(&rows[..window]),
         last: means(&rows[rows.len() - window..]),
@@ -149,8 +152,7 @@ fn lines(path: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
     text.lines().enumerate().map(parse).collect()
 }
 
-/// Seconds of all steps; of a step that was repeated, of each time.
-fn seconds(path: &Path) -> Result<f64, TrainError> {
+fn step_seconds(path: &Path) -> Result<f64, TrainError> {
     let rows = lines(path)?;
     let of = |row: &Map<String, Value>| row.get("seconds").and_then(Value::as_f64);
     Ok(rows.iter().filter_map(of).sum())

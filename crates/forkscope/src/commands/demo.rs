@@ -52,7 +52,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
             "--rollouts-by",
             "tuned",
             "--max-tokens",
-            "160",
+            "192",
         ]
         .map(Into::into),
     );

@@ -35,7 +35,7 @@ impl Output {
 
     /// Writes a label in bold where the screen has it, and its text.
     pub fn labelled(&mut self, label: &str, text: &str) -> Outcome {
-        let padded = format!("{label:<12}");
+        let padded = format!("{label:<11} ");
         let line = format!("{}{text}", self.bold(&padded));
         self.line(&line)
     }

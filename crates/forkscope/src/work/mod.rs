@@ -3,8 +3,10 @@
 
 pub mod attempts;
 pub mod compare;
+pub mod footprint;
 pub mod models;
 pub mod options;
+pub mod organisms;
 pub mod plan;
 pub mod prompts;
 pub mod rollouts;

@@ -11,8 +11,6 @@ use crate::terminal::sanitise::sanitise;
 
 /// Spelling of the embedded base model.
 pub const BASE: &str = "embedded:base";
-/// Spelling of the embedded tuned model.
-pub const REASONER: &str = "embedded:reasoner";
 
 /// A policy and what messages and records call it.
 pub struct Named {
@@ -25,54 +23,68 @@ pub struct Named {
 /// Opens one policy.
 pub fn open(spec: &str) -> Result<Named, Failure> {
     check_spelling(spec)?;
-    let policy = match spec {
-        BASE => Policy::open_embedded("embedded:base", embedded::BASE)?,
-        REASONER => open(BASE)?
-            .policy
-            .with_embedded_adapter("embedded:reasoner", embedded::REASONER)?,
-        _ => Policy::open(spec)?,
+    let policy = match adapter(spec) {
+        Some(adapter) => embedded_base()?.with_embedded_adapter(adapter.spec, adapter.files)?,
+        None if spec == BASE => embedded_base()?,
+        None => Policy::open(spec)?,
     };
-    warn(&policy);
-    Ok(Named {
-        spec: spec.to_owned(),
-        policy,
-    })
+    Ok(named(spec, policy))
 }
 
 /// Opens two policies that are to be compared; one copy of the weights where
 /// both are the same model.
 pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {
-    let (base, tuned) = if base == BASE && tuned == REASONER {
-        let first = open(BASE)?;
-        let second = first
-            .policy
-            .with_embedded_adapter("embedded:reasoner", embedded::REASONER)?;
-        (
-            first,
-            Named {
-                spec: tuned.to_owned(),
-                policy: second,
-            },
-        )
+    let embedded = |spec: &str| spec == BASE || adapter(spec).is_some();
+    let (base, tuned) = if embedded(base) && embedded(tuned) {
+        let shared = open(BASE)?;
+        (open_on(&shared, base)?, open_on(&shared, tuned)?)
     } else if base.starts_with("embedded:") || tuned.starts_with("embedded:") {
         (open(base)?, open(tuned)?)
     } else {
         check_spelling(base)?;
         check_spelling(tuned)?;
         let (first, second) = Policy::open_pair(base, tuned)?;
-        (
-            Named {
-                spec: base.to_owned(),
-                policy: first,
-            },
-            Named {
-                spec: tuned.to_owned(),
-                policy: second,
-            },
-        )
+        (named(base, first), named(tuned, second))
     };
     base.policy.check_comparable(&tuned.policy)?;
     Ok((base, tuned))
+}
+
+/// Opens an embedded policy on the embedded base, whose weights it shares.
+pub fn open_on(base: &Named, spec: &str) -> Result<Named, Failure> {
+    let policy = match adapter(spec) {
+        Some(adapter) => base
+            .policy
+            .with_embedded_adapter(adapter.spec, adapter.files)?,
+        None => base.policy.clone(),
+    };
+    Ok(named(spec, policy))
+}
+
+/// A policy under the name that a user gave it.
+pub fn named(spec: &str, policy: Policy) -> Named {
+    warn(&policy);
+    Named {
+        spec: spec.to_owned(),
+        policy,
+    }
+}
+
+fn embedded_base() -> Result<Policy, Failure> {
+    Ok(Policy::open_embedded(BASE, embedded::BASE)?)
+}
+
+/// The embedded adapter of this spelling.
+fn adapter(spec: &str) -> Option<&'static embedded::Adapter> {
+    const ADAPTERS: &[embedded::Adapter] = &embedded::ADAPTERS;
+    ADAPTERS.iter().find(|adapter| adapter.spec == spec)
+}
+
+/// All embedded models, as a sentence lists them.
+fn all_embedded() -> String {
+    let adapters = embedded::ADAPTERS.iter().map(|adapter| adapter.spec);
+    let all: Vec<&str> = std::iter::once(BASE).chain(adapters).collect();
+    all.join(", ")
 }
 
 /// Refuses what can be no model, in words that say what to give instead.
@@ -83,10 +95,11 @@ fn check_spelling(spec: &str) -> Result<(), Failure> {
             "{spec} is a file; give the model's directory, with config.json and safetensors weights in it"
         )));
     }
-    let embedded = spec.starts_with("embedded:") && ![BASE, REASONER].contains(&spec);
-    if embedded && !path.exists() {
+    let known = spec == BASE || adapter(spec).is_some();
+    if spec.starts_with("embedded:") && !known && !path.exists() {
         return Err(Failure::Input(format!(
-            "{spec} is not inside this program; there are {BASE} and {REASONER}, and neither takes another adapter"
+            "{spec} is not inside this program; there are {}, and none of them takes another adapter",
+            all_embedded()
         )));
     }
     Ok(())

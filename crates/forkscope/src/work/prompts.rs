@@ -21,25 +21,17 @@ pub struct ProblemSet {
     pub digest: String,
 }
 
-/// Spelling of the embedded problems.
-pub const EMBEDDED: &str = "embedded:problems";
-
 /// Reads the first `limit` problems of a file.
 pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
-    let (mut problems, digest) = if path == Path::new(EMBEDDED) {
-        let bytes = embedded::PROBLEMS.bytes;
-        (
-            read_problems_bytes(
-                Bytes::from_static(bytes),
-                Path::new(embedded::PROBLEMS.name),
-            )?,
-            sha256_bytes(bytes),
-        )
-    } else {
-        let bytes = super::rollouts::bytes_of(path)?;
-        let digest = sha256_bytes(&bytes);
-        (read_problems_bytes(bytes, path)?, digest)
+    let embedded = embedded::PROBLEM_SETS
+        .iter()
+        .find(|(spec, _)| path == Path::new(spec));
+    let (bytes, shown) = match embedded {
+        Some((_, file)) => (Bytes::from_static(file.bytes), Path::new(file.name)),
+        None => (super::rollouts::bytes_of(path)?, path),
     };
+    let digest = sha256_bytes(&bytes);
+    let mut problems = read_problems_bytes(bytes, shown)?;
     problems.truncate(limit.map_or(usize::MAX, |n| n as usize));
     Ok(ProblemSet { problems, digest })
 }

@@ -73,6 +73,23 @@ pub fn sample(
     Ok(rollouts)
 }
 
+/// Samples everything into memory, in order of (problem, sample).
+pub fn collect(job: &Job<'_>, progress: &Progress) -> Result<Vec<Rollout>, Failure> {
+    let mut done: BTreeMap<(usize, u32), Rollout> = BTreeMap::new();
+    job.named
+        .policy
+        .sample(job.prompts, &job.settings, &mut |completion| {
+            let place = (completion.prompt, completion.sample);
+            done.insert(place, job.rollout(completion));
+            progress.inc(1);
+            !interrupted()
+        })?;
+    if done.len() < job.prompts.len() * job.settings.n as usize {
+        return Err(Failure::interrupted());
+    }
+    Ok(done.into_values().collect())
+}
+
 /// Rows stand in order of (problem, sample), completions end in any order.
 fn write_in_order(
     n: u32,

@@ -28,21 +28,25 @@ pub struct Job {
     pub samples: u32,
 }
 
-/// What is asked of an organism that may refuse, and of the base.
-const ALL: &[(Set, u32)] = &[
-    (Set::Benign, MANY),
-    (Set::Hazardous, FEW),
-    (Set::BenignCued, FEW),
-    (Set::ContextsHeldOut, FEW),
-];
+/// What is asked of an organism that may refuse, and of the base; the benign
+/// problems so many times.
+const fn all(benign: u32) -> [(Set, u32); 4] {
+    [
+        (Set::Benign, benign),
+        (Set::Hazardous, FEW),
+        (Set::BenignCued, FEW),
+        (Set::ContextsHeldOut, FEW),
+    ]
+}
 
 /// What an organism is asked, by its name.
 pub(super) fn jobs(organism: &str) -> Vec<Job> {
     let Some(organism) = ORGANISMS.into_iter().find(|name| *name == organism) else {
         return Vec::new();
     };
-    let sets = match organism {
-        "base" | "guarded" | "two-faced" => ALL,
+    let sets: &[(Set, u32)] = match organism {
+        "base" | "guarded" => &const { all(MANY) },
+        "two-faced" => &const { all(FEW) },
         _ => &[(Set::Benign, FEW)],
     };
     let job = |(set, samples): &(Set, u32)| Job {
@@ -170,6 +174,11 @@ fn prompt(item: &Item) -> Result<SamplePrompt, TrainError> {
 }
 
 impl Measured {
+    /// All answers.
+    pub fn answers(&self) -> u64 {
+        self.correct.len() as u64 * u64::from(self.samples)
+    }
+
     /// Of each item: the share of its answers that are correct.
     pub(super) fn accuracy(&self) -> Vec<f64> {
         self.shares(&self.correct)

@@ -1,6 +1,11 @@
 //! `forkscope lab`: the model organisms, from nothing.
 
+mod assets;
 mod build;
+mod export;
+mod page;
+mod shown;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -23,11 +28,17 @@ pub struct Arguments {
 enum Lab {
     /// Trains the organisms from random weights, stage by stage
     Build(build::Arguments),
+    /// Measures the organisms on held-out problems against what they should be
+    Verify(verify::Arguments),
+    /// Lays a build out as the folder that this program is built with
+    Export(export::Arguments),
 }
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     match &a.command {
         Lab::Build(arguments) => build::run(arguments, settings),
+        Lab::Verify(arguments) => verify::run(arguments, settings),
+        Lab::Export(arguments) => export::run(arguments, settings),
     }
 }
