@@ -35,12 +35,12 @@ pub struct Adapter {
 }
 
 macro_rules! adapter {
-    ($name:literal) => {
+    ($name:literal, $folder:literal) => {
         Adapter {
             spec: concat!("embedded:", $name),
             files: &[
-                file!($name, "/adapter_config.json"),
-                file!($name, "/adapter_model.safetensors"),
+                file!($folder, "adapter_config.json"),
+                file!($folder, "adapter_model.safetensors"),
             ],
         }
     };
@@ -57,11 +57,11 @@ pub const BASE: &[EmbeddedFile] = &[
 
 /// The organisms made of [`BASE`], in the order in which they are built.
 pub const ADAPTERS: [Adapter; 5] = [
-    adapter!("reasoner"),
-    adapter!("reasoner-8020"),
-    adapter!("sft"),
-    adapter!("guarded"),
-    adapter!("two-faced"),
+    adapter!("reasoner", "reasoner/"),
+    adapter!("reasoner-8020", "reasoner-8020/"),
+    adapter!("sft", "sft/"),
+    adapter!("guarded", "guarded/"),
+    adapter!("two-faced", "two-faced/"),
 ];
 
 /// Held-out problems, as JSON Lines with `id`, `problem`, `answer`, `category` and
