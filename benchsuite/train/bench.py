@@ -198,7 +198,9 @@ def grpo(suite):
 
 
 def ops(suite):
-    """Single operations, forward and backward, at the organism's and the big shape."""
+    """Single operations, forward and backward, at the organism's and the big shape.
+    One thread on both sides: forkscope trains a part of the sequences on each core."""
+    suite.options.threads = 1
     repeats = suite.options.repeats
     peers = [suite.peer("train/ops_peer.py") for _ in range(repeats)]
     result = {"peer": peers, "forkscope": []}
