@@ -1,10 +1,12 @@
-//! `forkscope lab export`: organisms of a build as the folder that is embedded.
+//! `forkscope lab export`: the organisms as a folder, which is also the form in which
+//! they are embedded.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use forkscope_records::digest::digest_files;
+use forkscope_records::digest::sha256_bytes;
 use forkscope_train::lab::draw::Split;
 use forkscope_train::lab::measure::ORGANISMS;
 use forkscope_train::lab::records::{StageRecord, organism_dir};
@@ -13,28 +15,28 @@ use serde_json::json;
 
 use super::assets;
 use crate::cli::Settings;
+use crate::embedded;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::output::Output;
 use crate::terminal::sanitise::sanitise;
-use crate::work::organisms;
+use crate::work::{models, organisms};
 
 /// Problems of each file, a multiple of 24 for each of its sets if that is possible.
 const PROBLEMS: usize = 120;
-/// Sums of all other files.
-const SUMS: &str = "SHA256SUMS";
 
 /// What `forkscope lab export` takes.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Lays the organisms that `lab build` made out as the folder that this program is \
-        built with: the base, the adapters, held-out problems of three kinds, the stages' records, \
-        a description and digests. All stages must be complete.",
-    after_help = "Example:\n  forkscope lab export --lab no-such-lab --out organism || test $? -eq 3"
+    long_about = "Writes the organisms into a folder: the base as a model directory, the others as \
+        adapters on it, held-out problems of three kinds, the stages' records, a description and \
+        digests. With --lab it takes them from what `lab build` made, all stages of which must be \
+        complete: that folder is what this program is built with.",
+    after_help = "Example:\n  forkscope lab export --out organism"
 )]
 pub struct Arguments {
-    /// Folder of stages that `lab build` made
+    /// Folder of stages that `lab build` made, instead of the organisms inside this program
     #[arg(long, value_name = "LAB")]
-    lab: PathBuf,
+    lab: Option<PathBuf>,
     /// Folder to write into; files of the same names are replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -45,14 +47,68 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(a: &Arguments, _: &Settings) -> Outcome {
-    // Everything is there, or nothing is written.
-    let records = organisms::records(Some(&a.lab))?;
-    organisms::open(Some(&a.lab), &ORGANISMS)?;
-    for record in &records {
+    // Everything is there and fits, or nothing is written.
+    let records = organisms::records(a.lab.as_deref())?;
+    organisms::open(a.lab.as_deref(), &ORGANISMS)?;
+    let mut files = match &a.lab {
+        Some(lab) => built(lab, &records)?,
+        None => inside(),
+    };
+    files.insert("records.json".to_owned(), json_of(&records)?);
+    files.insert("ASSETS.md".to_owned(), assets::described(&records).into());
+    let sum = |(name, bytes): (&String, &Vec<u8>)| format!("{}  {name}\n", sha256_bytes(bytes));
+    let sums: String = files.iter().map(sum).collect();
+    files.insert("SHA256SUMS".to_owned(), sums.into());
+    for (name, bytes) in &files {
+        put(&a.out.join(name), bytes)?;
+    }
+    let mut out = Output::open();
+    match a.json {
+        true => {
+            let names: Vec<&String> = files.keys().collect();
+            out.json(&json!({"schema": "forkscope/lab-export/1", "files": names}))?;
+        }
+        false => {
+            for name in files.keys() {
+                out.line(&sanitise(name))?;
+            }
+        }
+    }
+    out.finish()
+}
+
+/// Files by their path below the folder.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Organisms and problems inside this program.
+fn inside() -> Files {
+    let name = |spec: &str| spec.trim_start_matches("embedded:").to_owned();
+    let base = std::iter::once((name(models::BASE), embedded::BASE));
+    let adapters = embedded::ADAPTERS.iter();
+    let organisms = base.chain(adapters.map(|adapter| (name(adapter.spec), adapter.files)));
+    let mut out = Files::new();
+    for (organism, files) in organisms {
+        for file in files {
+            out.insert(format!("{organism}/{}", file.name), file.bytes.to_vec());
+        }
+    }
+    for (_, file) in &embedded::PROBLEM_SETS {
+        out.insert(file.name.to_owned(), file.bytes.to_vec());
+    }
+    out
+}
+
+/// Organisms that were built, and problems of the same seed.
+fn built(lab: &Path, records: &[StageRecord]) -> Result<Files, Failure> {
+    let mut out = Files::new();
+    for record in records {
         let name = &record.stage.name;
-        let from = organism_dir(&a.lab, name)?;
+        let dir = organism_dir(lab, name)?;
         for file in &record.files {
-            copy(&from.join(&file.path), &a.out.join(name).join(&file.path))?;
+            let path = dir.join(&file.path);
+            let bytes = fs::read(&path)
+                .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
+            out.insert(format!("{name}/{}", file.path), bytes);
         }
     }
     let seed = records.first().map_or(0, |record| record.stage.seed);
@@ -61,24 +117,9 @@ pub fn run(a: &Arguments, _: &Settings) -> Outcome {
             .iter()
             .flat_map(|set| set.items(seed, Split::Test, PROBLEMS / sets.len()))
             .collect();
-        put(&a.out.join(file), to_jsonl(&items)?.as_bytes())?;
+        out.insert(file.to_owned(), to_jsonl(&items)?.into());
     }
-    put(&a.out.join("records.json"), &json_of(&records)?)?;
-    put(
-        &a.out.join("ASSETS.md"),
-        assets::described(&records).as_bytes(),
-    )?;
-    let files = sums(&a.out)?;
-    let mut out = Output::open();
-    match a.json {
-        true => out.json(&json!({"schema": "forkscope/lab-export/1", "files": files}))?,
-        false => {
-            for file in &files {
-                out.line(&sanitise(file))?;
-            }
-        }
-    }
-    out.finish()
+    Ok(out)
 }
 
 /// The problem files and what is in them; a file's problems are divided among its
@@ -96,12 +137,6 @@ fn json_of(records: &[StageRecord]) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn copy(from: &Path, to: &Path) -> Outcome {
-    let bytes = fs::read(from)
-        .map_err(|e| Failure::Input(format!("cannot read {}: {e}", from.display())))?;
-    put(to, &bytes)
-}
-
 fn put(path: &Path, bytes: &[u8]) -> Outcome {
     let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
     folder.and_then(|()| fs::write(path, bytes)).map_err(|e| {
@@ -110,13 +145,4 @@ fn put(path: &Path, bytes: &[u8]) -> Outcome {
             path.display()
         ))
     })
-}
-
-/// Writes the digests of all files, and returns their names.
-fn sums(out: &Path) -> Result<Vec<String>, Failure> {
-    let mut files = digest_files(out)?;
-    files.retain(|file| file.path != SUMS);
-    let lines = files.iter().map(|f| format!("{}  {}\n", f.sha256, f.path));
-    put(&out.join(SUMS), lines.collect::<String>().as_bytes())?;
-    Ok(files.into_iter().map(|file| file.path).collect())
 }

@@ -17,7 +17,8 @@ use crate::failure::Outcome;
 #[command(
     long_about = "Makes and measures the model organisms: small policies whose history is known \
         exactly, because every token of it was dealt from a seed. They validate instruments; they \
-        are no evidence about other models."
+        are no evidence about other models.",
+    after_help = "Example:\n  forkscope lab build --dry-run --out organisms"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,7 +31,7 @@ enum Lab {
     Build(build::Arguments),
     /// Measures the organisms on held-out problems against what they should be
     Verify(verify::Arguments),
-    /// Lays a build out as the folder that this program is built with
+    /// Writes the organisms into a folder, as model directory and adapters
     Export(export::Arguments),
 }
 

@@ -28,7 +28,7 @@ use crate::work::organisms::{self, Organisms};
         with --lab those of a folder that `lab build` made. Every check is a mean over problems with \
         a 95 % cluster bootstrap interval; the value decides whether a threshold is met. Exit code 4 \
         if one is missed.",
-    after_help = "Example:\n  forkscope lab verify --problems 4 --organism base --organism reasoner \\\n    || test $? -eq 4"
+    after_help = "Example:\n  forkscope lab verify"
 )]
 pub struct Arguments {
     /// Folder of stages that `lab build` made, instead of the organisms inside this program
