@@ -8,6 +8,7 @@
 
 mod demo;
 mod diff;
+mod distill;
 mod entropy;
 mod eval;
 mod lab;
@@ -38,6 +39,8 @@ pub enum Command {
     Eval(eval::Arguments),
     /// Trains a model or an adapter: pretrain, sft, dpo, grpo, distill
     Train(train::Arguments),
+    /// How small an adapter can be and still do what a tuned policy does: a sweep over ranks
+    Distill(Box<distill::Arguments>),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
@@ -53,6 +56,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
+        Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
