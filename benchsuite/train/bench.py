@@ -7,7 +7,6 @@ both sides, memory is the kernel's peak resident size of the process.
 """
 
 import json
-import os
 import statistics
 import subprocess
 from pathlib import Path
@@ -205,11 +204,10 @@ def ops(suite):
     peers = [suite.peer("train/ops_peer.py") for _ in range(repeats)]
     result = {"peer": peers, "forkscope": []}
     if not suite.options.peer_only:
-        command = ["cargo", "run", "--release", "-q", "-p", "forkscope-train", "--example", "op_bench", "--",
-                   "--threads", suite.options.threads, "--json"]
+        build = ["cargo", "build", "--release", "-q", "-p", "forkscope-train", "--example", "op_bench"]
+        subprocess.run(build, cwd=ROOT, check=True)
+        command = [suite.target() / "release" / "examples" / "op_bench", "--threads", suite.options.threads, "--json"]
         suite.record(command)
-        os.chdir(ROOT)
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
         result["forkscope"] = [json.loads(suite.run_quietly(command)["last_line"]) for _ in range(repeats)]
     table = {}
     for shape, operations in peers[0]["facts"]["seconds"].items():
