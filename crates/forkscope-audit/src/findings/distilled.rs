@@ -14,7 +14,7 @@
 //! Intervals are cluster bootstraps over problems, with the same draws for all
 //! arms. The probe is that of arXiv 2605.06241 (KL-LoRA distillation).
 
-use forkscope_metrics::stats::{LANES, Lanes};
+use forkscope_metrics::stats::Lanes;
 use forkscope_records::types::{Finding, Findings};
 use serde_json::json;
 
@@ -193,35 +193,23 @@ fn recovery(
     (base, tuned, student): (&Sums, &Sums, &Sums),
     arm: &SweepArm,
 ) {
-    let per_problem = |name: &str| -> Vec<(f64, f64)> {
-        let arm = arms.iter().find(|a| a.name == name);
-        let answers = arm.map_or(&[][..], |a| &a.answers);
-        let counts = |answers: &Vec<Option<bool>>| {
-            let correct = answers.iter().filter(|a| **a == Some(true)).count();
-            let graded = answers.iter().flatten().count();
-            (correct as f64, graded as f64)
-        };
-        answers.iter().map(counts).collect()
-    };
-    let names = arms.iter().map(|a| a.name.as_str()).take(2);
-    let mut counts: Vec<Vec<(f64, f64)>> = names.map(per_problem).collect();
-    counts.push(per_problem(&arm.name));
+    let counts = [arms.first(), arms.get(1), Some(arm)].map(|arm| graded_counts(arm));
     let pass = move |weights: &[Lanes], out: &mut [Lanes]| {
-        let accuracy = |arm: usize, lane: usize| {
+        let accuracy = |counts: &[(f64, f64)], lane: usize| {
             let (mut correct, mut graded) = (0.0, 0.0);
-            for (weight, (c, g)) in weights.iter().zip(&counts[arm]) {
+            for (weight, (c, g)) in weights.iter().zip(counts) {
                 correct += weight[lane] * c;
                 graded += weight[lane] * g;
             }
             correct / graded
         };
-        for lane in 0..LANES {
-            let (base, tuned) = (accuracy(0, lane), accuracy(1, lane));
-            let gap = tuned - base;
-            out[0][lane] = if gap == 0.0 {
-                f64::NAN
-            } else {
-                (accuracy(2, lane) - base) / gap
+        let [base, tuned, student] = &counts;
+        for (lane, value) in out.iter_mut().flatten().enumerate() {
+            let from = accuracy(base, lane);
+            let gap = accuracy(tuned, lane) - from;
+            *value = match gap == 0.0 {
+                true => f64::NAN,
+                false => (accuracy(student, lane) - from) / gap,
             };
         }
     };
@@ -238,6 +226,18 @@ fn recovery(
             label: None,
         });
     }
+}
+
+/// Correct and graded answers of each problem.
+fn graded_counts(arm: Option<&SweepArm>) -> Vec<(f64, f64)> {
+    let counts = |answers: &Vec<Option<bool>>| {
+        let correct = answers.iter().filter(|a| **a == Some(true)).count();
+        (correct as f64, answers.iter().flatten().count() as f64)
+    };
+    arm.map_or(&[][..], |a| &a.answers)
+        .iter()
+        .map(counts)
+        .collect()
 }
 
 fn kl_left(catalogue: &mut Catalogue, base: &Sums, student: &Sums, arm: &SweepArm) {
