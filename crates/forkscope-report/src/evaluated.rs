@@ -11,6 +11,40 @@ pub(crate) fn is_evaluation(data: &ReportData) -> bool {
     facts::text(&data.run, "command") == Some("eval")
 }
 
+/// Whether the run is a sweep over ranks (`forkscope distill`).
+pub(crate) fn is_sweep(data: &ReportData) -> bool {
+    facts::text(&data.run, "command") == Some("distill")
+}
+
+/// What was distilled from what, and how near it comes.
+pub(crate) fn sweep_lead(data: &ReportData) -> String {
+    let name = |role| facts::model_name(&data.run, role).unwrap_or_else(|| role.to_owned());
+    let ids = data.findings.findings.iter().map(|f| f.id.as_str());
+    let ranks: Vec<&str> = ids
+        .filter_map(|id| id.strip_prefix("accuracy.rank_"))
+        .collect();
+    let problems = data
+        .findings
+        .get("accuracy.tuned")
+        .map_or(0, |f| f.n_clusters);
+    format!(
+        "Adapters of rank {} on the base ({}) were distilled from the tuned policy ({}), and measured on {} held-out problems.{}",
+        ranks.join(", "),
+        name("base"),
+        name("tuned"),
+        number::count(problems),
+        brackets(&data.findings).unwrap_or_default()
+    )
+}
+
+/// What a sweep does not show.
+pub(crate) fn sweep_caveats() -> Vec<String> {
+    vec![
+        "A rank that recovers little may need more steps, another rate or more rollouts, not more parameters: every rank was trained with the same settings.".into(),
+        "KL is taken on the tuned policy's own rollouts; a student visits other prefixes.".into(),
+    ]
+}
+
 /// `Answers of MODEL`.
 pub(crate) fn heading(data: &ReportData) -> String {
     match facts::model_name(&data.run, "model") {

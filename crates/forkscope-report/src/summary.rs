@@ -57,6 +57,9 @@ fn lead(data: &ReportData) -> String {
     if evaluated::is_evaluation(data) {
         return evaluated::lead(data);
     }
+    if evaluated::is_sweep(data) {
+        return evaluated::sweep_lead(data);
+    }
     let tuned = facts::model_name(&data.run, "tuned");
     let base = facts::model_name(&data.run, "base");
     let who = match (tuned, base) {
@@ -244,6 +247,10 @@ fn caveats(data: &ReportData) -> Vec<String> {
     }
     if evaluated::is_evaluation(data) {
         out.extend(evaluated::caveats(f));
+        return out;
+    }
+    if evaluated::is_sweep(data) {
+        out.extend(evaluated::sweep_caveats());
         return out;
     }
     out.push(

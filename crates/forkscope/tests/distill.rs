@@ -57,6 +57,12 @@ fn a_sweep_killed_in_every_rank_ends_in_the_same_bytes() {
     for word in ["rank 1", "rank 4", "recovery", "KL(tuned || it)"] {
         assert!(table.contains(word), "{table}");
     }
+    sandbox.ok(&["report", "whole"]);
+    let text = fs::read_to_string(sandbox.path().join("whole/findings.md")).unwrap();
+    assert!(
+        text.contains("rank 1, 4") && text.contains("held-out problems"),
+        "{text}"
+    );
     let other = SWEEP.replace("--rank 4,1", "--rank 4");
     let said = sandbox.fails(3, &line(&other, "killed", &["--resume"]));
     assert!(said.contains("settings.adapters"), "{said}");

@@ -150,3 +150,16 @@ fn a_plan_starts_nothing() {
         assert!(!sandbox.path().join("run").exists(), "{name}");
     }
 }
+
+#[test]
+fn the_example_of_every_objective_runs_as_it_stands() {
+    for objective in ["pretrain", "sft", "dpo", "grpo", "distill"] {
+        let sandbox = training::Sandbox::new();
+        let help = sandbox.ok(&["train", objective, "--help"]);
+        let (_, example) = help.split_once("Example:\n").expect("an example");
+        assert!(example.lines().all(|l| l.len() < 79), "{example}");
+        let ended = sandbox.shell(&format!("set -e\n{example}"));
+        assert_eq!(ended.code, Some(0), "{example}: {ended:?}");
+        assert!(ended.stdout.contains("final"), "{example}");
+    }
+}

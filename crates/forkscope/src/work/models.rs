@@ -126,7 +126,7 @@ pub fn config_digest(files: &ModelFiles) -> Result<String, Failure> {
     let names: Vec<String> = std::iter::once(&"config.json")
         .chain(&TEXT)
         .copied()
-        .filter(|name| there(&name))
+        .filter(|name| there(name))
         .map(str::to_owned)
         .collect();
     Ok(tree_digest(&digests(files, &names, "")?))

@@ -75,7 +75,16 @@ impl Sweep<'_> {
             self.settings.seed,
         )?;
         let values = trained(&network);
-        let manifest = run::manifest("distill rank", self.settings)
+        // Of what, and from what, is in the sweep's own manifest.
+        let of = sweep.json();
+        let mut manifest = run::manifest("distill rank", self.settings);
+        for name in ["base", "tuned"] {
+            manifest = manifest.setting(name, of.settings.get(name).cloned().unwrap_or_default());
+        }
+        for (name, digest) in &of.digests {
+            manifest = manifest.digest(name, digest.as_str().unwrap_or_default());
+        }
+        let manifest = manifest
             .setting("adapter", adapter_setting(adapter))
             .setting("examples", rollouts.examples.len());
         let mut session = Session {

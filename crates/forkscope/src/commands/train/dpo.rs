@@ -28,7 +28,7 @@ use crate::work::run;
     long_about = "Direct preference optimisation (arXiv 2305.18290), sigmoid loss. The reference is the \
         model without the adapter; with --full it is the model before the first step. Pairs are \
         JSON Lines with `prompt`, `chosen` and `rejected` as strings or messages, or as token ids.",
-    after_help = "Example:\n  echo '{\"prompt\": \"a ann has 72 coins .\", \"chosen\": \"answer 72 .\", \"rejected\": \"answer 27 .\"}' > pairs.jsonl\n  \
+    after_help = "Example:\n  printf '{\"prompt\": \"%s\", \"chosen\": \"%s\", \"rejected\": \"%s\"}' \\\n    'a ann has 72 coins .' 'answer 72 .' 'answer 27 .' > pairs.jsonl\n  \
         forkscope train dpo --model embedded:base --pairs pairs.jsonl \\\n    --steps 2 --out dpo-of-base"
 )]
 pub struct Arguments {

@@ -31,7 +31,9 @@ pub use options::OptimiserOptions;
     long_about = "Trains a model or an adapter. A run holds final/ (the last step), best/ (chosen on \
         held-out problems, with --eval-problems), checkpoints/, metrics.jsonl and TensorBoard files. \
         An interrupted run continues with --resume to the bytes of an uninterrupted one.\n\n\
-        Flags have the names of transformers and TRL where those have them."
+        Flags have the names of transformers and TRL where those have them.",
+    after_help = "Example:\n  forkscope sample --model embedded:reasoner --problems embedded:problems \\\n    --limit 4 -n 2 --max-tokens 96 --out demonstrations\n  \
+        forkscope train sft --model embedded:base --data demonstrations \\\n    --with-truncated --steps 2 --out sft-of-base"
 )]
 pub struct Arguments {
     #[command(subcommand)]
