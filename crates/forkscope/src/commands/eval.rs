@@ -34,10 +34,10 @@ use crate::work::{attempts, prompts, rollouts, run};
     after_help = "Example:\n  forkscope eval --model embedded:reasoner --problems embedded:problems \\\n    --limit 8 -n 4 --k 1,4 --greedy --max-tokens 96 --out eval-of-reasoner"
 )]
 pub struct Arguments {
-    /// Model directory, hub id, MODEL+ADAPTER, or embedded:base, embedded:reasoner
+    /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
     model: String,
-    /// Problems with answers as JSONL, JSON or Parquet, or embedded:problems
+    /// Problems with answers as JSONL, JSON or Parquet, or embedded:problems, embedded:hazardous, embedded:contexts
     #[arg(long, value_name = "FILE")]
     problems: PathBuf,
     /// The k of pass@k, maj@k and avg@k, none above -n [default: 1 and n]

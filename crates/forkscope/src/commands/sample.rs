@@ -30,10 +30,10 @@ use crate::work::{prompts, rollouts, run};
     after_help = "Example:\n  forkscope sample --model embedded:base --problems embedded:problems \\\n    --limit 2 -n 4 --out rollouts-of-base"
 )]
 pub struct Arguments {
-    /// Model directory, hub id, MODEL+ADAPTER, or embedded:base, embedded:reasoner
+    /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
     model: String,
-    /// Problems as JSONL, JSON or Parquet, or embedded:problems
+    /// Problems as JSONL, JSON or Parquet, or embedded:problems, embedded:hazardous, embedded:contexts
     #[arg(long, value_name = "FILE")]
     problems: PathBuf,
     #[command(flatten)]

@@ -31,7 +31,7 @@ use crate::work::run;
         forkscope score --model embedded:reasoner \\\n    --rollouts rollouts-to-score --out scores"
 )]
 pub struct Arguments {
-    /// Model directory, hub id, MODEL+ADAPTER, or embedded:base, embedded:reasoner
+    /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
     model: String,
     /// Rollouts: a run, a rollouts.parquet, or the reference's JSON

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use forkscope_records::digest::sha256_bytes;
+use forkscope_train::ADAPTER_CONFIG;
 use forkscope_train::lab::draw::Split;
 use forkscope_train::lab::measure::ORGANISMS;
 use forkscope_train::lab::records::{StageRecord, organism_dir};
 use forkscope_train::lab::sets::{Set, to_jsonl};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::assets;
 use crate::cli::Settings;
@@ -48,10 +50,10 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(a: &Arguments, _: &Settings) -> Outcome {
     // Everything is there and fits, or nothing is written.
-    let records = organisms::records(a.lab.as_deref())?;
     organisms::open(a.lab.as_deref(), &ORGANISMS)?;
+    let mut records = organisms::records(a.lab.as_deref())?;
     let mut files = match &a.lab {
-        Some(lab) => built(lab, &records)?,
+        Some(lab) => built(lab, &mut records)?,
         None => inside(),
     };
     files.insert("records.json".to_owned(), json_of(&records)?);
@@ -98,17 +100,23 @@ fn inside() -> Files {
     out
 }
 
-/// Organisms that were built, and problems of the same seed.
-fn built(lab: &Path, records: &[StageRecord]) -> Result<Files, Failure> {
+/// Organisms that were built, and problems of the same seed. The records get the
+/// digests of what is written.
+fn built(lab: &Path, records: &mut [StageRecord]) -> Result<Files, Failure> {
     let mut out = Files::new();
-    for record in records {
-        let name = &record.stage.name;
-        let dir = organism_dir(lab, name)?;
-        for file in &record.files {
+    for record in records.iter_mut() {
+        let stage = &record.stage;
+        let dir = organism_dir(lab, &stage.name)?;
+        for file in &mut record.files {
             let path = dir.join(&file.path);
-            let bytes = fs::read(&path)
+            let mut bytes = fs::read(&path)
                 .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
-            out.insert(format!("{name}/{}", file.path), bytes);
+            if let (ADAPTER_CONFIG, Some(from)) = (file.path.as_str(), &stage.from) {
+                bytes = on_base(&path, &bytes, from)?;
+            }
+            file.bytes = bytes.len() as u64;
+            file.sha256 = sha256_bytes(&bytes);
+            out.insert(format!("{}/{}", stage.name, file.path), bytes);
         }
     }
     let seed = records.first().map_or(0, |record| record.stage.seed);
@@ -130,9 +138,23 @@ const SETS: [(&str, &[Set]); 3] = [
     ("contexts.jsonl", &[Set::ContextsFit, Set::ContextsHeldOut]),
 ];
 
-fn json_of(records: &[StageRecord]) -> Result<Vec<u8>, Failure> {
-    let mut bytes = serde_json::to_vec_pretty(records)
-        .map_err(|e| Failure::Internal(format!("cannot write the records: {e}")))?;
+/// An adapter's configuration that names the base as it lies beside it; the build
+/// has it in a folder `final`.
+fn on_base(path: &Path, bytes: &[u8], base: &str) -> Result<Vec<u8>, Failure> {
+    let config: serde_json::Result<Map<String, Value>> = serde_json::from_slice(bytes);
+    let mut config = config.map_err(|e| {
+        let path = path.display();
+        Failure::Input(format!(
+            "{path} is no JSON object: {e}; build the stage again"
+        ))
+    })?;
+    config.insert("base_model_name_or_path".to_owned(), json!(base));
+    json_of(&config)
+}
+
+fn json_of(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = serde_json::to_vec_pretty(document)
+        .map_err(|e| Failure::Internal(format!("cannot write JSON: {e}")))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
