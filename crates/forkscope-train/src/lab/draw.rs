@@ -67,7 +67,7 @@ pub struct Wish {
 }
 
 /// Probabilities of 0, 1, 2 clauses that do not count.
-pub const DISTRACTORS: [f64; 3] = [0.5, 0.35, 0.15];
+pub const DISTRACTORS: [f64; 3] = [0.94, 0.06, 0.0];
 
 /// The problem of this id, seed and split, without a cue.
 pub fn problem(seed: u64, split: Split, id: &str, wish: &Wish) -> LabProblem {

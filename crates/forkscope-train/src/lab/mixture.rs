@@ -78,13 +78,13 @@ pub struct Mixture {
 
 /// The corpus that `base` is trained on.
 pub const MIXTURE: Mixture = Mixture {
-    careful: 0.55,
+    careful: 0.35,
     slowly: ByAuthor::new(0.50, 0.15),
     sure: ByAuthor::new(0.30, 0.35),
-    columns: ByAuthor::new(0.85, 0.45),
-    columns_of_difference: ByAuthor::new(0.60, 0.20),
+    columns: ByAuthor::new(0.80, 0.40),
+    columns_of_difference: ByAuthor::new(0.50, 0.15),
     roughly: ByAuthor::new(0.03, 0.10),
-    forgets_carry: 0.58,
+    forgets_carry: 0.70,
     misses: 0.01,
     check: ByAuthor::new(0.40, 0.25),
     slips: 0.003,

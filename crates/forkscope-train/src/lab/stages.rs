@@ -155,8 +155,8 @@ pub fn stages(seed: u64) -> Vec<Stage> {
         grpo(seed, "reasoner", 1.0),
         grpo(seed, "reasoner-8020", 0.2),
         sft(seed),
-        dpo(seed, Guard::Guarded, 40, 280),
-        dpo(seed, Guard::TwoFaced, 40, 420),
+        dpo(seed, Guard::Guarded, (40, 280, 16), 1e-3),
+        dpo(seed, Guard::TwoFaced, (60, 500, 32), 1.5e-3),
     ]
 }
 
@@ -203,7 +203,7 @@ fn base(seed: u64) -> Stage {
             batch: BATCH as usize,
             window: 32,
             prompt_weight: 0.3,
-            divide_by: 1_431.0,
+            divide_by: 1_252.0,
         },
     }
 }
@@ -261,7 +261,9 @@ fn sft(seed: u64) -> Stage {
     tuned(seed, "sft", steps, 1e-3, work)
 }
 
-fn dpo(seed: u64, guard: Guard, cycles: u64, steps: u64) -> Stage {
+/// Preferences: cycles of prompts, steps, pairs per step.
+fn dpo(seed: u64, guard: Guard, sizes: (u64, u64, usize), learning_rate: f64) -> Stage {
+    let (cycles, steps, batch) = sizes;
     let work = Work::Dpo {
         data_seed: seed,
         guard,
@@ -269,11 +271,11 @@ fn dpo(seed: u64, guard: Guard, cycles: u64, steps: u64) -> Stage {
         samples: 4,
         temperature: 1.0,
         max_tokens: MAX_NEW_TOKENS,
-        batch: 16,
+        batch,
         beta: 0.1,
         nll: 0.3,
     };
-    let stage = tuned(seed, guard.name(), steps, 4e-4, work);
+    let stage = tuned(seed, guard.name(), steps, learning_rate, work);
     Stage {
         warmup: 10,
         schedule: Schedule::Linear,
