@@ -71,6 +71,23 @@ fn a_trained_adapter_is_an_adapter_of_its_base() {
 }
 
 #[test]
+fn a_model_can_be_saved_in_half_the_size() {
+    let sandbox = with_data();
+    let args = OBJECTIVES[2].1;
+    sandbox.ok(&line(args, "f32", &[]));
+    sandbox.ok(&line(args, "bf16", &["--save-dtype", "bf16"]));
+    let size = |run: &str| {
+        let weights = sandbox.path().join(run).join("final/model.safetensors");
+        fs::metadata(weights).unwrap().len() as f64
+    };
+    let ratio = size("bf16") / size("f32");
+    assert!((0.49..0.51).contains(&ratio), "{ratio}");
+    assert_eq!(metrics(&sandbox, "f32"), metrics(&sandbox, "bf16"));
+    let sample = "sample --model bf16/final --problems held-out.jsonl --max-tokens 2 --out s";
+    sandbox.ok(&words(sample));
+}
+
+#[test]
 fn losses_fall() {
     let sandbox = with_data();
     let memorise = "train sft --model embedded:base --data rollouts --with-truncated --steps 30 \

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 
 /// Where a run goes and how it is kept.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
 pub struct RunOptions {
     /// Directory of the run; it must be absent or empty unless --resume is given
     #[arg(long, value_name = "RUN")]

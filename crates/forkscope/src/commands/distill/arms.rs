@@ -94,6 +94,7 @@ impl Sweep<'_> {
             network,
             parameters: parameters(&self.base.config),
             train: self.train(rollouts.examples.len())?,
+            saved: self.a.optimiser.saved(),
             evaluation: None,
             data: json!({ "examples": rollouts.examples.len() }),
             epoch_tokens: None,

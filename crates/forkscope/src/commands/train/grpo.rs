@@ -206,6 +206,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         network: start.network(&chosen, settings.seed)?,
         parameters: start.parameters(),
         train,
+        saved: a.optimiser.saved(),
         evaluation: held_out.map(|h| h.evaluation),
         data: json!({ "problems": n }),
         epoch_tokens: None,

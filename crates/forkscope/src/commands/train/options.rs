@@ -1,6 +1,7 @@
 //! The flags of the loop and the optimiser.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use forkscope_train::engine::SavedDtype;
 use forkscope_train::run::{AdamWSettings, Decayed, Schedule, TrainSettings};
 
 use serde::Serialize;
@@ -58,6 +59,17 @@ pub struct OptimiserOptions {
     /// Write no TensorBoard files
     #[arg(long)]
     no_tensorboard: bool,
+    /// Number format of final/ and best/; training itself is in f32
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    save_dtype: SaveDtype,
+}
+
+/// A number format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum SaveDtype {
+    F32,
+    Bf16,
 }
 
 impl OptimiserOptions {
@@ -93,6 +105,14 @@ impl OptimiserOptions {
         };
         settings.check().map_err(usage)?;
         Ok(settings)
+    }
+
+    /// The number format of saved models.
+    pub fn saved(&self) -> SavedDtype {
+        match self.save_dtype {
+            SaveDtype::F32 => SavedDtype::F32,
+            SaveDtype::Bf16 => SavedDtype::Bf16,
+        }
     }
 
     fn steps(&self, per_epoch: u64) -> Result<u64, Failure> {

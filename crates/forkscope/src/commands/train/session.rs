@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use forkscope_records::{RunDir, RunManifest};
 use forkscope_train::HeldOutEvaluation;
-use forkscope_train::engine::Network;
+use forkscope_train::engine::{Network, SavedDtype};
 use forkscope_train::run::{Source, TrainSettings, Trained, Trainer};
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ pub struct Session<'a> {
     pub parameters: u64,
     /// The loop.
     pub train: TrainSettings,
+    /// Number format of what is saved.
+    pub saved: SavedDtype,
     /// What chooses `best/`.
     pub evaluation: Option<HeldOutEvaluation>,
     /// What became of the data.
@@ -65,6 +67,7 @@ impl Session<'_> {
         let what = dir.json().command.clone();
         let mut bar = TrainingBar::new(self.train.steps, &what, self.settings);
         let trained_values = start::trained(&self.network);
+        self.network.save_as(self.saved);
         let trainer = Trainer::new(&mut self.network, source, dir, self.train.clone());
         let trainer = trainer.watch(&mut bar).interrupted(&interrupted);
         let done = match &mut self.evaluation {
@@ -97,6 +100,7 @@ impl Session<'_> {
             .manifest
             .clone()
             .setting("limit", json!(self.run.limit))
+            .setting("save_dtype", self.saved.name())
             .setting("training", train))
     }
 

@@ -107,6 +107,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         network: start.network(&chosen, seed)?,
         parameters: start.parameters(),
         train,
+        saved: a.optimiser.saved(),
         evaluation: held_out.map(|h| h.evaluation),
         data: data::tally(&rows.file),
         epoch_tokens: Some(tokens(&rows.file.examples)),
