@@ -7,39 +7,85 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Content of the last `\boxed{}` or `\fbox{}` whose braces match.
+use crate::math::words::function;
+
+/// The names of boxes, as a macro ends in them (`\beginboxed` is a slip that
+/// models make).
+const BOXES: [&str; 3] = ["boxed", "fbox", "framebox"];
+
+/// Content of the last box whose braces match: the last to open. One pass with
+/// a stack, so that a thousand open boxes cost no more than their length.
 pub(crate) fn boxed(text: &str) -> Option<&str> {
-    let mut end = text.len();
-    loop {
-        let before = text.get(..end)?;
-        let (at, name) = ["\\boxed", "\\fbox"]
-            .into_iter()
-            .filter_map(|name| Some((before.rfind(name)?, name)))
-            .max()?;
-        let rest = text.get(at + name.len()..)?.trim_start();
-        match rest.strip_prefix('{').and_then(braced) {
-            Some(content) if !content.trim().is_empty() => return Some(content.trim()),
-            _ => end = at,
+    let mut last: Option<(usize, usize)> = None;
+    // For each brace that is open, where its content starts if it is a box.
+    let mut open: Vec<Option<usize>> = Vec::new();
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => open.push(is_box(text.get(..at).unwrap_or("")).then_some(at + 1)),
+            b'}' => {
+                let Some(Some(start)) = open.pop() else {
+                    continue;
+                };
+                let filled = text.get(start..at).is_some_and(|c| !c.trim().is_empty());
+                if filled && last.is_none_or(|(known, _)| known < start) {
+                    last = Some((start, at));
+                }
+            }
+            _ => {}
         }
+    }
+    match last {
+        Some((start, end)) => text.get(start..end).map(str::trim),
+        None => bare_box(text),
     }
 }
 
-/// The text up to the brace that closes it. `\{` and `\}` are signs.
-fn braced(text: &str) -> Option<&str> {
-    let (mut depth, mut escaped) = (1usize, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return text.get(..at);
-        }
-    }
-    None
+fn is_box(before: &str) -> bool {
+    let before = before.trim_end();
+    BOXES.iter().any(|name| before.ends_with(name))
+}
+
+/// `\boxed 42`: up to white space.
+fn bare_box(text: &str) -> Option<&str> {
+    let (_, after) = text.rsplit_once("\\boxed")?;
+    let word = after.split_whitespace().next()?;
+    let word = word.split('$').next()?.trim_end_matches(['.', ',']);
+    (!word.is_empty() && !word.starts_with(['{', '}', '('])).then_some(word)
+}
+
+/// Content of the last `<answer>` tag that is closed.
+pub(crate) fn tagged(text: &str) -> Option<&str> {
+    let (before, _) = text.rsplit_once("</answer>")?;
+    let (_, content) = before.rsplit_once("<answer>")?;
+    Some(content.trim()).filter(|content| !content.is_empty())
+}
+
+/// The answer that a text states by a mark (tag, box, `####`, "answer is"),
+/// else the whole text: how reference answers and bare predictions are read.
+pub fn stated_answer(text: &str) -> &str {
+    let marked = tagged(text)
+        .or_else(|| boxed(text))
+        .or_else(|| hash4(text))
+        .or_else(|| final_answer(text));
+    marked.map_or(text.trim(), unboxed)
+}
+
+/// The content of a box within an answer.
+pub(crate) fn unboxed(answer: &str) -> &str {
+    boxed(answer).unwrap_or(answer)
+}
+
+/// Longest completion that can be an answer and nothing else, bytes.
+const MAX_WHOLE: usize = 512;
+
+/// The whole of a completion of one line.
+pub(crate) fn whole(text: &str) -> Option<&str> {
+    let line = text.trim();
+    let bare = !line.is_empty() && line.len() <= MAX_WHOLE && !line.contains('\n');
+    bare.then_some(line)
 }
 
 /// The rest of the line after the last `####`.
@@ -52,23 +98,37 @@ pub(crate) fn hash4(text: &str) -> Option<&str> {
         .filter(|answer| !answer.is_empty())
 }
 
-static FINAL: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?i)\banswer\s*(?:is|=|:)\s*(?:\*\*|:)*\s*").ok());
+/// Whether plain words of three letters or more stand in a text: it may be a
+/// sentence, of which short words could pass for products of variables.
+pub(crate) fn has_words(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphabetic() && c != '\\')
+        .any(|run| run.chars().count() > 2 && !run.contains('\\') && function(run).is_none())
+}
 
-/// What follows the last "answer is", "answer:" or "answer =", to the end of
-/// the sentence or the formula.
+static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)\b(?:answer|correct\s(?:option|choice))\s*(?:\*\*)?\s*(?:is|are|=|:)\s*(?:(?:therefore|thus|simply|just)\b)?\s*(?:\*\*|:)*\s*",
+    )
+    .ok()
+});
+
+/// What follows the last "answer is", "answer:", "answer =" or "correct option
+/// is", to the end of the sentence or the formula.
 pub(crate) fn final_answer(text: &str) -> Option<&str> {
     let found = FINAL.as_ref()?.find_iter(text).last()?;
     let after = text.get(found.end()..)?.lines().next()?;
+    let sentence = after.split(". ").next().unwrap_or(after);
+    // "$1$ and $2$" is more than its first formula.
+    let several = sentence.matches('$').take(3).count() > 2 && !sentence.starts_with("$$");
     for (open, close) in [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")] {
         if let Some((formula, _)) = after
             .strip_prefix(open)
             .and_then(|rest| rest.split_once(close))
+            .filter(|_| !several)
         {
             return Some(formula.trim()).filter(|answer| !answer.is_empty());
         }
     }
-    let sentence = after.split(". ").next().unwrap_or(after);
     let answer = sentence
         .trim()
         .trim_end_matches(['.', '*', '!', '"', '\''])
@@ -128,6 +188,11 @@ mod tests {
         assert_eq!(boxed("\\fbox {x}"), Some("x"));
         assert_eq!(boxed("\\boxed{ }"), None);
         assert_eq!(boxed("\\boxed"), None);
+        assert_eq!(boxed("\\beginboxed{8}"), Some("8"));
+        assert_eq!(boxed("$\\framebox{204}$ minutes"), Some("204"));
+        assert_eq!(boxed("so $\\boxed 5$."), Some("5"));
+        assert_eq!(boxed("\\boxed{\\boxed{3}}"), Some("3"));
+        assert_eq!(boxed("} \\boxed{7} {"), Some("7"));
         assert_eq!(boxed("none"), None);
     }
 
@@ -145,6 +210,9 @@ mod tests {
             ("**Answer:** 12", "12"),
             ("The answer is: \\(x+1\\)", "x+1"),
             ("answer is 1. The answer is 2. Done", "2"),
+            ("The correct option is (B).", "(B)"),
+            ("The answers are: no. Answer: B. It is so", "B"),
+            ("the answer is therefore $x=2$ or $x=3$.", "$x=2$ or $x=3$"),
         ] {
             assert_eq!(final_answer(text), Some(answer), "{text}");
         }
@@ -160,6 +228,25 @@ mod tests {
             assert_eq!(last_number(text), Some(number), "{text}");
         }
         assert_eq!(last_number("none"), None);
+    }
+
+    #[test]
+    fn tags_and_bare_texts_state_an_answer() {
+        assert_eq!(tagged("<answer>1</answer> <answer> 2 </answer>"), Some("2"));
+        assert_eq!(tagged("<answer> </answer>"), None);
+        assert_eq!(tagged("</answer><answer>1"), None);
+        for (text, answer) in [
+            (" 1/2 ", "1/2"),
+            ("<answer>\\boxed{4}</answer>", "4"),
+            ("$\\boxed{x}$", "x"),
+            ("work\n#### 12", "12"),
+            ("The final answer is 5.", "5"),
+        ] {
+            assert_eq!(stated_answer(text), answer, "{text}");
+        }
+        assert_eq!(whole(" x < 2 \n"), Some("x < 2"));
+        assert_eq!(whole("a\nb"), None);
+        assert_eq!(whole(" "), None);
     }
 
     #[test]
@@ -182,6 +269,8 @@ mod tests {
         fn any_text_is_searched(text in "\\PC{0,80}", tail in "(\\\\boxed|####|answer is|answer 42 \\.|\\{|\\}| ){0,6}") {
             let text = text + &tail;
             boxed(&text);
+            tagged(&text);
+            stated_answer(&text);
             hash4(&text);
             final_answer(&text);
             last_number(&text);

@@ -15,14 +15,14 @@ mod behaviour;
 mod equivalence;
 mod error;
 mod extract;
-mod normal;
-mod number;
+mod math;
 mod verifier;
 mod vote;
 
 pub use behaviour::Behaviour;
 pub use equivalence::{Equivalence, equivalent};
 pub use error::TaskError;
-pub use number::Rational;
+pub use extract::stated_answer;
+pub use math::rational::Rational;
 pub use verifier::{Grade, Verifier};
 pub use vote::votes;

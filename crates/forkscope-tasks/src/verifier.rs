@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::equivalence::{Equivalence, equivalent};
+use crate::equivalence::{Equivalence, answers, is_understood};
 use crate::error::TaskError;
 use crate::extract;
 
@@ -13,18 +13,23 @@ use crate::extract;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verifier {
-    /// The first that finds an answer of: box, `####`, "answer is", and, where
-    /// the completion ended by itself, the last number. A completion in the
+    /// The first that finds an answer of: tag, box, `####`, "answer is", and,
+    /// where the completion ended by itself, the whole of it if it is an answer
+    /// and nothing else, then the last number. A completion in the
     /// organism's words to a problem with a two-digit answer is judged as
     /// [`Verifier::Organism`].
     #[default]
     Auto,
+    /// The last `<answer>...</answer>`.
+    AnswerTag,
     /// The last `\boxed{}`.
     Boxed,
     /// After the last `####`.
     Hash4,
     /// After the last "answer is".
     FinalAnswer,
+    /// The completion itself: one line that is an answer.
+    Whole,
     /// The last number. A completion that was cut off has none: its last
     /// number is wherever it happened to be.
     LastNumber,
@@ -32,6 +37,9 @@ pub enum Verifier {
     /// `answer NN .` and then the end token, with the right two digits.
     Organism,
 }
+
+/// Longest reference in which an answer is looked for, bytes.
+const MAX_REFERENCE: usize = 1 << 16;
 
 /// What a verifier says about a completion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +57,13 @@ pub struct Grade {
 
 impl Verifier {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Auto,
+        Self::AnswerTag,
         Self::Boxed,
         Self::Hash4,
         Self::FinalAnswer,
+        Self::Whole,
         Self::LastNumber,
         Self::Organism,
     ];
@@ -62,9 +72,11 @@ impl Verifier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::AnswerTag => "answer-tag",
             Self::Boxed => "boxed",
             Self::Hash4 => "hash4",
             Self::FinalAnswer => "final-answer",
+            Self::Whole => "whole",
             Self::LastNumber => "last-number",
             Self::Organism => "organism",
         }
@@ -74,13 +86,17 @@ impl Verifier {
     /// the model ended it (by an end token or a stop string), so that it was not
     /// cut off; `gold` is the reference answer.
     pub fn grade(self, text: &str, ended: bool, gold: &str) -> Grade {
+        let gold = match gold.len() > MAX_REFERENCE {
+            true => gold,
+            false => extract::stated_answer(gold),
+        };
         let verifier = self.applied(text, ended, gold);
         let extracted = verifier.extract(text, ended);
         let equivalence = extracted.map(|answer| match verifier {
             // The organism's answers are tokens: "07" is not "7".
             Self::Organism if answer == gold.trim() => Equivalence::Same,
             Self::Organism => Equivalence::Different,
-            _ => equivalent(gold, answer),
+            _ => answers(gold, answer),
         });
         let same = equivalence.is_some_and(Equivalence::is_same);
         Grade {
@@ -100,27 +116,37 @@ impl Verifier {
         if two_digits && extract::is_organism(text) {
             return Self::Organism;
         }
-        [Self::Boxed, Self::Hash4, Self::FinalAnswer]
+        let marks = [Self::AnswerTag, Self::Boxed, Self::Hash4, Self::FinalAnswer];
+        let found = marks
             .into_iter()
-            .find(|rule| rule.extract(text, ended).is_some())
-            .unwrap_or(Self::LastNumber)
+            .find(|rule| rule.extract(text, ended).is_some());
+        let bare = || {
+            Self::Whole.extract(text, ended).is_some_and(|line| {
+                let formula = !extract::has_words(line) && is_understood(line);
+                formula || answers(gold, line).is_same()
+            })
+        };
+        found.unwrap_or_else(|| {
+            if bare() {
+                Self::Whole
+            } else {
+                Self::LastNumber
+            }
+        })
     }
 
     fn extract(self, text: &str, ended: bool) -> Option<&str> {
         match self {
             Self::Auto => None,
+            Self::AnswerTag => extract::tagged(text).map(extract::unboxed),
             Self::Boxed => extract::boxed(text),
-            Self::Hash4 => extract::hash4(text).map(unboxed),
-            Self::FinalAnswer => extract::final_answer(text).map(unboxed),
+            Self::Hash4 => extract::hash4(text).map(extract::unboxed),
+            Self::FinalAnswer => extract::final_answer(text).map(extract::unboxed),
+            Self::Whole => extract::whole(text).filter(|_| ended),
             Self::LastNumber => extract::last_number(text).filter(|_| ended),
             Self::Organism => extract::organism(text),
         }
     }
-}
-
-/// The content of a box within an answer.
-fn unboxed(answer: &str) -> &str {
-    extract::boxed(answer).unwrap_or(answer)
 }
 
 impl fmt::Display for Verifier {
@@ -192,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_answer_is_read_whole_and_a_sentence_is_not() {
+        let found = |text: &str, gold: &str| auto(text, true, gold);
+        assert_eq!(found("-1 + sqrt(3)", "\\sqrt{3}-1").2, Verifier::Whole);
+        assert!(found("odd $n$", "odd n").0);
+        assert!(found("x < 2", "2 > x").0);
+        assert_eq!(found("I add 3 and 4", "4").2, Verifier::LastNumber);
+        assert_eq!(auto("x < 2", false, "2 > x").2, Verifier::LastNumber);
+        assert!(found("I had \\boxed{3}. <answer>4</answer>", "4").0);
+    }
+
+    #[test]
+    fn the_reference_may_be_a_solution_and_percent_is_understood() {
+        assert!(auto("#### 25%", true, "so\n#### 25").0);
+        assert!(auto("\\boxed{5}", true, "It is $\\boxed{5}$.").0);
+    }
+
+    #[test]
     fn a_cut_off_completion_has_no_last_number() {
         assert_eq!(
             auto("first I add 3 and 4", false, "4"),
@@ -227,6 +270,6 @@ mod tests {
             assert_eq!(verifier.to_string(), verifier.name());
         }
         let error = "gold".parse::<Verifier>().unwrap_err().to_string();
-        assert!(error.contains("auto, boxed, hash4"), "{error}");
+        assert!(error.contains("auto, answer-tag, boxed, hash4"), "{error}");
     }
 }
