@@ -6,7 +6,9 @@ pub(crate) mod quantity;
 pub(crate) mod read;
 pub(crate) mod relation;
 pub(crate) mod sequence;
+mod signs;
 pub(crate) mod unit;
+mod words;
 
 use crate::answer::unit::Unit;
 use crate::math::expr::Expr;

@@ -1,6 +1,8 @@
 //! Tokens as an answer.
 
+use crate::answer::signs::{branches, encloses};
 use crate::answer::unit::Unit;
+use crate::answer::words::words;
 use crate::answer::{Answer, Sequence, Shape, relation};
 use crate::math::expr::Expr;
 use crate::math::parse::{Names, Parser};
@@ -8,10 +10,8 @@ use crate::math::token::{Kind, Token, spelled};
 
 /// Answers within answers.
 const MAX_DEPTH: usize = 16;
-/// Signs `\pm` of one answer, each of which is two.
-const MAX_SIGNS: usize = 3;
 
-type Tokens<'a, 't> = &'a [Token<'t>];
+pub(super) type Tokens<'a, 't> = &'a [Token<'t>];
 
 /// The answer that tokens spell.
 pub(crate) fn read(tokens: Tokens<'_, '_>, names: &mut Names) -> Answer {
@@ -31,7 +31,9 @@ pub(crate) fn read(tokens: Tokens<'_, '_>, names: &mut Names) -> Answer {
 fn stripped<'a, 't>(mut tokens: Tokens<'a, 't>) -> Tokens<'a, 't> {
     loop {
         tokens = match tokens {
-            [rest @ .., last] if matches!(last.kind, Kind::Sign('.' | ',' | ';')) => rest,
+            [rest @ .., last] if matches!(last.kind, Kind::Sign('.' | ',' | ';' | '?')) => rest,
+            // Bold type of Markdown.
+            [first, rest @ .., last] if first.is('^') && last.is('^') => rest,
             [first, rest @ ..] if matches!(first.kind, Kind::Sign('=' | '≈' | ':' | ',')) => rest,
             [first, rest @ .., last]
                 if first.is('{') && last.is('}') && close_of(tokens) == Some(tokens.len() - 1) =>
@@ -79,7 +81,7 @@ fn is_operator(token: &Token<'_>) -> bool {
 }
 
 /// The place of the bracket that closes the first one.
-fn close_of(tokens: Tokens<'_, '_>) -> Option<usize> {
+pub(super) fn close_of(tokens: Tokens<'_, '_>) -> Option<usize> {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate() {
         if token.opens() {
@@ -114,7 +116,7 @@ pub(super) fn split<'a, 't>(
     (depth == 0).then_some(parts)
 }
 
-fn separates(token: &Token<'_>) -> bool {
+pub(super) fn separates(token: &Token<'_>) -> bool {
     matches!(
         token.kind,
         Kind::Sign(',' | ';') | Kind::Word("or" | "and" | "Or" | "And")
@@ -151,46 +153,6 @@ fn list(tokens: Tokens<'_, '_>, names: &mut Names, depth: usize) -> Answer {
         1 => plain(items.remove(0).shape),
         _ => plain(Shape::List(items)),
     }
-}
-
-/// Whether one bracket holds all of it, with members: signs are theirs.
-fn encloses(part: Tokens<'_, '_>) -> bool {
-    let inner = part.get(1..part.len().saturating_sub(1)).unwrap_or(&[]);
-    let whole = close_of(part) == part.len().checked_sub(1);
-    let is_set = part.first().is_some_and(|t| t.kind == Kind::OpenSet);
-    whole && (is_set || split(inner, separates).is_some_and(|parts| parts.len() > 1))
-}
-
-/// What `\pm` and `\mp` stand for: if both occur they go together, else every
-/// sign is free. `None` if there are too many.
-fn branches<'t>(part: Tokens<'_, 't>) -> Option<Vec<Vec<Token<'t>>>> {
-    let signs = part.iter().filter(|t| t.is('±') || t.is('∓')).count();
-    if signs == 0 {
-        return Some(vec![Vec::new()]);
-    }
-    let together = part.iter().any(|t| t.is('∓'));
-    if signs > MAX_SIGNS && !together {
-        return None;
-    }
-    let ways = if together { 2 } else { 1usize << signs };
-    let branch = |way: usize| {
-        let mut seen = 0;
-        let replaced = part.iter().map(|token| {
-            let flipped = match token.kind {
-                Kind::Sign('±') => false,
-                Kind::Sign('∓') => true,
-                _ => return token.clone(),
-            };
-            let bit = if together { way & 1 } else { way >> seen & 1 };
-            seen += 1;
-            Token {
-                kind: Kind::Sign(if (bit == 1) == flipped { '+' } else { '-' }),
-                spaced: token.spaced,
-            }
-        });
-        replaced.collect()
-    };
-    Some((0..ways).map(branch).collect())
 }
 
 /// One member of a list.
@@ -353,34 +315,4 @@ fn number_word(word: &str) -> Option<u32> {
     let lower = word.to_ascii_lowercase();
     let place = names.iter().position(|name| *name == lower)?;
     u32::try_from(place).ok()
-}
-
-fn words(tokens: Tokens<'_, '_>) -> Shape {
-    let kept: Vec<Token<'_>> = tokens
-        .iter()
-        .enumerate()
-        .filter(|(at, token)| match token.kind {
-            Kind::Sign('.' | '\'' | '"' | '?' | ';' | ':' | '-' | '“' | '”') => {
-                // Times and negative numbers keep their signs.
-                token.is(':') || token.is('-')
-            }
-            // "a.m." is not an article.
-            Kind::Word("a" | "A" | "an" | "the" | "The" | "An") => {
-                tokens.get(at + 1).is_some_and(|next| next.is('.'))
-            }
-            _ => true,
-        })
-        .map(|(_, token)| token.clone())
-        .collect();
-    let text = spelled(&kept);
-    let mut joined = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-        let between = digit(joined.chars().last()) && digit(chars.peek().copied());
-        if c != ' ' || between {
-            joined.push(c);
-        }
-    }
-    Shape::Words(joined)
 }
