@@ -181,7 +181,7 @@ the mean base rank of what is promoted. The organisms in the same terms:
         }
         text.push_str(" |\n");
     }
-    text.push_str("\n");
+    text.push('\n');
     let of_reasoner = |f: &&Footprint| f.organism == "reasoner" && f.along == Along::BaseGreedy;
     if let Some(reasoner) = all.iter().find(of_reasoner) {
         text.push_str(&compared(reasoner));
