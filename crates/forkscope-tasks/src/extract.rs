@@ -165,11 +165,12 @@ static ORGANISM_WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// Whether a text is made of the organism's words only, as its tokenizer joins
-/// them: lower-case words, one or two digits, signs on their own.
+/// them: lower-case words, one or two digits, signs on their own. A bare number
+/// is anybody's.
 pub(crate) fn is_organism(text: &str) -> bool {
-    ORGANISM_WORDS
-        .as_ref()
-        .is_some_and(|words| words.is_match(text))
+    let worded = text.contains(|c: char| c.is_ascii_lowercase());
+    let words = ORGANISM_WORDS.as_ref();
+    worded && words.is_some_and(|words| words.is_match(text))
 }
 
 #[cfg(test)]
@@ -262,6 +263,7 @@ mod tests {
         ));
         assert!(!is_organism("The answer is 07."));
         assert!(!is_organism(""));
+        assert!(!is_organism("42"));
     }
 
     proptest! {

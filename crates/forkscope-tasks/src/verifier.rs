@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(found("-1 + sqrt(3)", "\\sqrt{3}-1").2, Verifier::Whole);
         assert!(found("odd $n$", "odd n").0);
         assert!(found("x < 2", "2 > x").0);
+        assert!(found("42", "42").0);
         assert_eq!(found("I add 3 and 4", "4").2, Verifier::LastNumber);
         assert_eq!(auto("x < 2", false, "2 > x").2, Verifier::LastNumber);
         assert!(found("I had \\boxed{3}. <answer>4</answer>", "4").0);

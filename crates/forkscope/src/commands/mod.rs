@@ -11,6 +11,7 @@ mod diff;
 mod distill;
 mod entropy;
 mod eval;
+mod grade;
 mod lab;
 mod report;
 mod sample;
@@ -37,6 +38,8 @@ pub enum Command {
     Diff(Box<diff::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
     Eval(eval::Arguments),
+    /// Whether answers are equivalent to reference answers
+    Grade(grade::Arguments),
     /// Trains a model or an adapter: pretrain, sft, dpo, grpo, distill
     Train(train::Arguments),
     /// How small an adapter can be and still do what a tuned policy does: a sweep over ranks
@@ -55,6 +58,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Score(arguments) => score::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
+        Command::Grade(arguments) => grade::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
         Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),
