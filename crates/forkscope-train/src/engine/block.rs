@@ -8,7 +8,7 @@
 use forkscope_policy::RopeTable;
 use forkscope_policy::ops::norm::{rms_norm, rms_norm_in_place};
 
-use super::linear::{self, Linear, Mode, Vector};
+use super::linear::{self, Linear, Mode, Vector, Weight};
 use super::ops::attention::{self, Inputs, Outputs, Shape, attention, attention_backward};
 use super::ops::norm::rms_norm_backward;
 use super::ops::swiglu::{swiglu, swiglu_backward};
@@ -45,6 +45,8 @@ pub(crate) struct Kept {
     k: Vec<f32>,
     v: Vec<f32>,
     mixed: Vec<f32>,
+    /// Rows of `mixed` that go on, where not all do.
+    chosen: Vec<f32>,
     lse: Vec<f32>,
     /// Between attention and MLP.
     middle: Vec<f32>,
@@ -67,6 +69,22 @@ pub(crate) struct Scratch {
     dv: Vec<f32>,
 }
 
+/// The rows of `from` that are listed.
+fn gather(from: &[f32], width: usize, rows: &[usize], to: &mut Vec<f32>) {
+    to.clear();
+    for row in rows {
+        to.extend_from_slice(&from[row * width..(row + 1) * width]);
+    }
+}
+
+/// Rows back to where they were listed, zeros elsewhere.
+fn scatter(from: &[f32], width: usize, rows: &[usize], len: usize, to: &mut Vec<f32>) {
+    zeroed(to, len);
+    for (part, row) in from.chunks_exact(width).zip(rows) {
+        to[row * width..(row + 1) * width].copy_from_slice(part);
+    }
+}
+
 /// Sets a length without clearing what will be overwritten.
 fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
@@ -82,15 +100,35 @@ fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     buffer
 }
 
+/// Values of a frozen matrix from which on its pages are given back.
+const LARGE: usize = 1 << 20;
+
 impl Block {
+    /// Gives the mapped pages of large frozen weights back to the system until
+    /// they are used again: a pass over a mapped model needs the memory of its
+    /// activations and a block or two. The pages come back from the system's
+    /// cache, which costs thousandths of the block's own work.
+    pub(crate) fn release(&self) {
+        for linear in [&self.q, &self.down] {
+            if let Weight::Frozen(tensor) = &linear.weight
+                && tensor.elements() >= LARGE
+            {
+                tensor.release();
+            }
+        }
+    }
+
     /// Turns `x` (rows x hidden) into the block's output and keeps what the
-    /// backward pass needs.
+    /// backward pass needs. With `wanted`, ascending rows of the pack, the
+    /// output holds those rows alone: what the last block is asked for.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn forward(
         &self,
         m: Mode<'_>,
         pack: &Pack,
         rope: &RopeTable,
-        x: &mut [f32],
+        x: &mut Vec<f32>,
+        wanted: Option<&[usize]>,
         kept: &mut Kept,
         s: &mut Scratch,
     ) {
@@ -127,8 +165,18 @@ impl Block {
             lse,
             &mut s.attention,
         );
+        let mixed = match wanted {
+            None => &*mixed,
+            Some(list) => {
+                gather(&kept.mixed, self.q.outputs, list, &mut kept.chosen);
+                gather(&kept.x, self.o.outputs, list, x);
+                &kept.chosen
+            }
+        };
         self.o.forward(m, mixed, x, true, &mut s.linear);
 
+        let rows = x.len() / self.o.outputs;
+        let normed = sized(&mut s.normed, x.len());
         kept.middle.clear();
         kept.middle.extend_from_slice(x);
         rms_norm(x, self.post_norm.get(m.parameters), self.eps, normed);
@@ -141,20 +189,41 @@ impl Block {
         self.down.forward(m, product, x, true, &mut s.linear);
     }
 
-    /// Turns `dx` = d loss / d output into d loss / d input.
+    /// Turns `dx` = d loss / d output into d loss / d input; `wanted` as in the
+    /// forward pass.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn backward(
         &self,
         m: Mode<'_>,
         pack: &Pack,
         rope: &RopeTable,
-        dx: &mut [f32],
+        dx: &mut Vec<f32>,
+        wanted: Option<&[usize]>,
         kept: &Kept,
         gradients: &mut Gradients,
         s: &mut Scratch,
     ) {
         self.mlp_backward(m, dx, kept, gradients, s);
-        self.attention_backward(m, pack, rope, dx, kept, gradients, s);
+        let d_out = match wanted {
+            None => {
+                let d_out = sized(&mut s.d_mixed, kept.mixed.len());
+                self.o
+                    .backward(m, &kept.mixed, dx, d_out, true, gradients, &mut s.linear);
+                std::mem::take(&mut s.d_mixed)
+            }
+            Some(rows) => {
+                let part = sized(&mut s.d_gate, kept.chosen.len());
+                self.o
+                    .backward(m, &kept.chosen, dx, part, true, gradients, &mut s.linear);
+                let mut d_out = std::mem::take(&mut s.d_mixed);
+                scatter(part, self.q.outputs, rows, kept.mixed.len(), &mut d_out);
+                let small = std::mem::take(dx);
+                scatter(&small, self.o.outputs, rows, kept.x.len(), dx);
+                d_out
+            }
+        };
+        self.attention_backward(m, pack, rope, dx, &d_out, kept, gradients, s);
+        s.d_mixed = d_out;
     }
 
     fn mlp_backward(
@@ -192,13 +261,11 @@ impl Block {
         pack: &Pack,
         rope: &RopeTable,
         dx: &mut [f32],
+        d_out: &[f32],
         kept: &Kept,
         gradients: &mut Gradients,
         s: &mut Scratch,
     ) {
-        let d_out = sized(&mut s.d_mixed, kept.mixed.len());
-        self.o
-            .backward(m, &kept.mixed, dx, d_out, true, gradients, &mut s.linear);
         let dq = sized(&mut s.dq, kept.q.len());
         let dk = zeroed(&mut s.dk, kept.k.len());
         let dv = zeroed(&mut s.dv, kept.v.len());

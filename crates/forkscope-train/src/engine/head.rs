@@ -25,6 +25,8 @@ pub enum HeadWeight<'a> {
 #[derive(Debug)]
 pub struct Head<'a> {
     hidden: &'a [f32],
+    /// Rows of the pack that `hidden` holds, ascending; all where there is none.
+    chosen: Option<&'a [usize]>,
     width: usize,
     vocab: usize,
     weight: HeadWeight<'a>,
@@ -47,6 +49,7 @@ impl<'a> Head<'a> {
     ) -> Self {
         Self {
             hidden,
+            chosen: None,
             width,
             vocab,
             weight,
@@ -55,6 +58,22 @@ impl<'a> Head<'a> {
             logits: Vec::new(),
             rows: Vec::new(),
             widened: Vec::new(),
+        }
+    }
+
+    /// The same where `hidden` holds only those rows of the pack, ascending.
+    pub(super) fn of_rows(mut self, rows: Option<&'a [usize]>) -> Self {
+        self.chosen = rows;
+        self
+    }
+
+    /// Where a site's hidden state lies. A row that was not announced has none.
+    fn place(&self, site: &Site) -> usize {
+        match self.chosen {
+            None => site.row,
+            Some(rows) => rows
+                .binary_search(&site.row)
+                .unwrap_or(usize::MAX / self.width.max(1)),
         }
     }
 
@@ -106,8 +125,8 @@ impl<'a> Head<'a> {
         let (d, v) = (self.width, self.vocab);
         self.rows.clear();
         for site in sites {
-            self.rows
-                .extend_from_slice(&self.hidden[site.row * d..][..d]);
+            let at = self.place(site) * d;
+            self.rows.extend_from_slice(&self.hidden[at..at + d]);
         }
         self.logits.resize(sites.len() * v, 0.0);
         let (rows, logits) = (&self.rows, &mut self.logits);
@@ -153,7 +172,11 @@ impl<'a> Head<'a> {
             );
         });
         for (site, row) in sites.iter().zip(self.rows.chunks_exact(d)) {
-            for (h, g) in self.d_hidden[site.row * d..][..d].iter_mut().zip(row) {
+            let at = match self.chosen {
+                None => site.row * d,
+                Some(rows) => rows.binary_search(&site.row).map_or(0, |i| i * d),
+            };
+            for (h, g) in self.d_hidden[at..at + d].iter_mut().zip(row) {
                 *h += g;
             }
         }

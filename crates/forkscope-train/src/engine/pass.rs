@@ -25,6 +25,25 @@ pub(super) struct Workspace {
     scratch: Scratch,
 }
 
+/// What a pass goes over, and how.
+struct Course<'a> {
+    mode: Mode<'a>,
+    pack: &'a Pack,
+    /// Keep each block's input alone.
+    light: bool,
+    /// Rows of the pack that the last block must put out, ascending.
+    wanted: Option<&'a [usize]>,
+}
+
+/// Rows that a shard's loss looks at, ascending, where it says so and they are
+/// few enough that leaving out the others pays.
+fn chosen_rows(shard: &dyn Shard) -> Option<Vec<usize>> {
+    let mut rows: Vec<usize> = shard.sites()?.iter().map(|site| site.row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    (!rows.is_empty() && rows.len() * 4 < shard.pack().len() * 3).then_some(rows)
+}
+
 /// Shards that are done but not yet added, and the sum so far.
 struct Total {
     next: usize,
@@ -111,24 +130,25 @@ impl Network {
                 .dropout
                 .map(|(seed, step)| (seed, step, index as u64)),
         };
+        let chosen = chosen_rows(shard);
+        let course = Course {
+            mode,
+            pack,
+            light: options.checkpointing,
+            wanted: chosen.as_deref(),
+        };
         let mut space = self.workspace();
-        self.forward(mode, pack, options.checkpointing, &mut space)?;
+        self.forward(&course, &mut space)?;
         let (width, vocab) = (self.config.hidden_size, self.config.vocab_size);
         let d_head = self
             .head
             .trained()
             .map(|i| gradients.tensors[i].as_mut_slice());
-        let mut head = Head::new(&space.hidden, width, vocab, self.head_weight(), d_head);
+        let mut head = Head::new(&space.hidden, width, vocab, self.head_weight(), d_head)
+            .of_rows(course.wanted);
         let sums = shard.loss(&mut head)?;
         let d_hidden = head.into_gradient();
-        self.backward(
-            mode,
-            pack,
-            options.checkpointing,
-            &d_hidden,
-            gradients,
-            &mut space,
-        )?;
+        self.backward(&course, &d_hidden, gradients, &mut space)?;
         self.give_back(space);
         Ok(sums)
     }
@@ -140,8 +160,14 @@ impl Network {
             adapter: which == Which::Current,
             dropout: None,
         };
+        let course = Course {
+            mode,
+            pack,
+            light: true,
+            wanted: None,
+        };
         let mut space = self.workspace();
-        self.forward(mode, pack, true, &mut space)?;
+        self.forward(&course, &mut space)?;
         let hidden = space.hidden.clone();
         self.give_back(space);
         Ok(hidden)
@@ -174,15 +200,11 @@ impl Network {
         }
     }
 
-    /// Fills the workspace's hidden states and, unless `light`, what the
-    /// backward pass needs of every block; with `light` each block's input only.
-    fn forward(
-        &self,
-        mode: Mode<'_>,
-        pack: &Pack,
-        light: bool,
-        space: &mut Workspace,
-    ) -> Result<(), TrainError> {
+    /// Fills the workspace's hidden states (of the wanted rows) and, unless
+    /// `light`, what the backward pass needs of every block; with `light` each
+    /// block's input only.
+    fn forward(&self, course: &Course<'_>, space: &mut Workspace) -> Result<(), TrainError> {
+        let (mode, pack) = (course.mode, course.pack);
         let rope = self.rope(pack.longest())?;
         let Workspace {
             x,
@@ -195,35 +217,36 @@ impl Network {
         kept.resize_with(self.blocks.len() + 1, Kept::default);
         let shared = self.blocks.len();
         for (layer, block) in self.blocks.iter().enumerate() {
-            if light {
-                let input = x.clone();
-                block.forward(mode, pack, &rope, x, &mut kept[shared], scratch);
+            let wanted = course.wanted.filter(|_| layer + 1 == shared);
+            let at = if course.light { shared } else { layer };
+            block.forward(mode, pack, &rope, x, wanted, &mut kept[at], scratch);
+            block.release();
+            if course.light {
+                let input = kept[at].x.clone();
                 kept[layer].x = input;
-            } else {
-                block.forward(mode, pack, &rope, x, &mut kept[layer], scratch);
             }
         }
         hidden.resize(x.len(), 0.0);
         let norm = self.final_norm.get(mode.parameters);
         rms_norm(x, norm, self.config.norm_eps, hidden);
+        let width = self.config.hidden_size;
         match hidden.iter().position(|h| !h.is_finite()) {
             None => Ok(()),
             Some(at) => Err(TrainError::NonFinite(format!(
                 "the hidden state of row {} of a batch is not finite",
-                at / self.config.hidden_size
+                course.wanted.map_or(at / width, |rows| rows[at / width])
             ))),
         }
     }
 
     fn backward(
         &self,
-        mode: Mode<'_>,
-        pack: &Pack,
-        light: bool,
+        course: &Course<'_>,
         d_hidden: &[f32],
         gradients: &mut Gradients,
         space: &mut Workspace,
     ) -> Result<(), TrainError> {
+        let (mode, pack) = (course.mode, course.pack);
         let rope = self.rope(pack.longest())?;
         let Workspace {
             x,
@@ -239,13 +262,16 @@ impl Network {
         rms_norm_backward(x, norm, self.config.norm_eps, d_hidden, dx, dw);
         let shared = self.blocks.len();
         for (layer, block) in self.blocks.iter().enumerate().rev() {
-            if light {
-                x.copy_from_slice(&kept[layer].x);
-                block.forward(mode, pack, &rope, x, &mut kept[shared], scratch);
-                block.backward(mode, pack, &rope, dx, &kept[shared], gradients, scratch);
-            } else {
-                block.backward(mode, pack, &rope, dx, &kept[layer], gradients, scratch);
+            let wanted = course.wanted.filter(|_| layer + 1 == shared);
+            let mut at = layer;
+            if course.light {
+                at = shared;
+                x.clone_from(&kept[layer].x);
+                block.forward(mode, pack, &rope, x, wanted, &mut kept[at], scratch);
             }
+            let kept = &kept[at];
+            block.backward(mode, pack, &rope, dx, wanted, kept, gradients, scratch);
+            block.release();
         }
         if let Table::Trained(index) = self.embedding {
             let d = self.config.hidden_size;

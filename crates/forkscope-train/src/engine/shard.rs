@@ -2,7 +2,7 @@
 //! token head, at the sites it asks for.
 
 use super::head::Head;
-use super::pack::Pack;
+use super::pack::{Pack, Site};
 use crate::TrainError;
 
 /// Named sums over a shard's sites or sequences (a loss's terms, counts); they
@@ -50,6 +50,12 @@ impl Sums {
 pub trait Shard: Sync {
     /// The rows.
     fn pack(&self) -> &Pack;
+
+    /// The sites that the loss looks at, if they are known before: the last
+    /// block's MLP is computed at their rows alone. `None` for any row.
+    fn sites(&self) -> Option<&[Site]> {
+        None
+    }
 
     /// Computes the loss and pulls its gradient into the head. Called once.
     fn loss(&self, head: &mut Head<'_>) -> Result<Sums, TrainError>;

@@ -75,7 +75,12 @@ pub(crate) fn parts(
     let kept: Vec<usize> = (0..batch.len())
         .filter(|i| weights.get(*i).is_some_and(learned))
         .collect();
-    let rows: Vec<usize> = kept.iter().map(|i| batch[*i].ids.len() - 1).collect();
+    // What comes after the last learned token is context of nothing.
+    let learned_ids = |i: &usize| {
+        let last = weights[*i].iter().rposition(|w| *w > 0.0).unwrap_or(0);
+        &batch[*i].ids[..batch[*i].ids.len().min(last + 2)]
+    };
+    let rows: Vec<usize> = kept.iter().map(|i| learned_ids(i).len() - 1).collect();
     split(&rows, shard_rows)
         .into_iter()
         .map(|range| {
@@ -86,7 +91,7 @@ pub(crate) fn parts(
                 places: Vec::new(),
             };
             for &i in &kept[range] {
-                let sites = part.pack.add(&batch[i].ids, 1)?;
+                let sites = part.pack.add(learned_ids(&i), 1)?;
                 for (k, (site, w)) in sites.into_iter().zip(&weights[i]).enumerate() {
                     if *w > 0.0 {
                         part.sites.push(site);

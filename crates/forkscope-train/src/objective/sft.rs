@@ -56,6 +56,10 @@ impl Shard for SftShard {
         &self.pack
     }
 
+    fn sites(&self) -> Option<&[Site]> {
+        Some(&self.sites)
+    }
+
     fn loss(&self, head: &mut Head<'_>) -> Result<Sums, TrainError> {
         let (mut loss, mut nll, mut entropy, mut hits) = (0.0, 0.0, 0.0, 0u64);
         let mut broken = None;

@@ -71,17 +71,36 @@ pub fn pack_of(lens: &[usize; 2], start: usize, vocab: u32) -> (Pack, Vec<Site>)
 pub struct CrossEntropy {
     pack: Pack,
     sites: Vec<Site>,
+    announced: bool,
 }
 
 impl CrossEntropy {
     pub fn new((pack, sites): (Pack, Vec<Site>)) -> Self {
-        Self { pack, sites }
+        Self {
+            pack,
+            sites,
+            announced: false,
+        }
+    }
+
+    /// Every `step`th site alone; `announced` says before which they are.
+    pub fn some((pack, sites): (Pack, Vec<Site>), step: usize, announced: bool) -> Self {
+        let sites = sites.into_iter().step_by(step).collect();
+        Self {
+            pack,
+            sites,
+            announced,
+        }
     }
 }
 
 impl Shard for CrossEntropy {
     fn pack(&self) -> &Pack {
         &self.pack
+    }
+
+    fn sites(&self) -> Option<&[Site]> {
+        self.announced.then_some(&self.sites)
     }
 
     fn loss(&self, head: &mut Head<'_>) -> Result<Sums, TrainError> {
