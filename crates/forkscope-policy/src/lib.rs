@@ -15,7 +15,9 @@ pub mod text;
 
 pub use error::PolicyError;
 pub use files::{Blob, BlobReader, EmbeddedFile, ModelFiles};
-pub use model::{Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Tensor, Weights};
+pub use model::{
+    Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Tensor, Weights,
+};
 pub use policy::Policy;
 pub use sample::{Completion, Ended, SamplePrompt, SampleSettings, Sampling};
 pub use score::{HiddenRows, PromptGroup};

@@ -8,8 +8,8 @@
 mod batches;
 mod cached;
 mod distill;
-mod examples;
 pub mod dpo;
+mod examples;
 pub mod grpo;
 pub mod pairs;
 mod parts;

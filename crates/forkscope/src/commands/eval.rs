@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Also one greedy completion (T = 0) per problem
     #[arg(long)]
     greedy: bool,
-    /// How answers are found: auto, boxed, hash4, final-answer, last-number or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
     #[arg(long, value_name = "RULE", default_value = "auto")]
     verifier: Verifier,
     /// Bootstrap replicates of the intervals; 0 for none

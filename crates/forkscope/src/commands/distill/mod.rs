@@ -74,7 +74,7 @@ pub struct Arguments {
     /// What a step's loss is divided by: tokens, sequences, or a number
     #[arg(long, value_name = "BY", default_value = "tokens", value_parser = denominator)]
     loss_divisor: Denominator,
-    /// How answers are found: auto, boxed, hash4, final-answer, last-number or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
     #[arg(long, value_name = "RULE", default_value = "auto")]
     verifier: Verifier,
     /// Bootstrap replicates of the intervals; 0 for none

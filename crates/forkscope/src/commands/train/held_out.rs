@@ -35,7 +35,7 @@ pub struct HeldOutOptions {
     /// Their most tokens
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     eval_max_tokens: u32,
-    /// How answers are found: auto, boxed, hash4, final-answer, last-number or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
     #[arg(long, value_name = "RULE", default_value = "auto")]
     pub verifier: Verifier,
 }
