@@ -1,35 +1,35 @@
-//! Adapters as training leaves them: the low-rank difference of two checkpoints.
+//! Trains policies and makes the model organisms.
 //!
-//! Fine-tuning with LoRA (Hu et al., 2106.09685) and merging leaves
-//! W_tuned = W_base + B·A with B·A of rank r, up to the rounding of W_tuned.
-//! [`low_rank_adapter`] goes the way back: for each of the seven projections of
-//! each layer, Δ = W_tuned - W_base, its thin singular value decomposition, and
-//! the smallest rank whose relative Frobenius residual is within the tolerance.
-//! What comes out is a PEFT LoRA adapter with scaling 1 (`lora_alpha = r`), and
-//! the measured residual of every projection.
+//! ```text
+//! objective (packs, losses) ─► engine (forward, backward) ─► run (AdamW, checkpoints, logs)
+//!        ▲                                                     │
+//!       lab (data, stages)                      held_out (what chooses a checkpoint)
+//! ```
+//! A step's loss is L = sum over its shards of the objective's loss on that shard;
+//! the engine gives dL/dθ for every trained tensor θ, summed in the order of the
+//! shards; the loop clips it and takes a step of AdamW. Formulas: [`objective`] for
+//! the losses, [`engine`] for the operations, [`run`] for the optimiser.
+//! [`low_rank_adapter`] makes an adapter of two checkpoints.
 //!
-//! This crate knows weights and files; it knows no terminal and runs no model.
+//! This crate knows weights, objectives and files; it knows no terminal.
 
 pub mod engine;
 pub mod lab;
 pub mod objective;
 pub mod run;
 
-mod adapter;
-mod checkpoint;
 mod error;
-mod factor;
 mod held_out;
 mod lowrank;
 mod pieces;
 mod warm;
 
-pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 pub use error::TrainError;
-pub use factor::{Cut, Factors};
 pub use held_out::{
     HeldOut, HeldOutEvaluation, HeldOutSettings, evaluate, refuse_shared, refuse_shared_prompts,
 };
-pub use lowrank::{Adapter, Module, RankPlan, low_rank_adapter};
+pub use lowrank::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, Cut, Factors, Module, RankPlan, low_rank_adapter,
+};
 pub use pieces::cut_documents;
 pub use warm::{adapter_settings, start_from_adapter};

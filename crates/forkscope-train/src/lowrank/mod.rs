@@ -4,6 +4,17 @@
 //! projection weight (embeddings, norms, biases, the head, the config) must be
 //! the same in both, byte for byte: an adapter could not carry it, and leaving
 //! it out would make a policy that is neither of the two.
+//!
+//! Fine-tuning with LoRA (Hu et al., 2106.09685) and merging leaves
+//! W_tuned = W_base + B·A with B·A of rank r, up to the rounding of W_tuned.
+//! [`low_rank_adapter`] goes the way back: the thin singular value decomposition
+//! of each Δ, and the smallest rank whose relative Frobenius residual is within
+//! the tolerance. What comes out is a PEFT LoRA adapter with scaling 1
+//! (`lora_alpha = r`), and the measured residual of every projection.
+
+mod adapter;
+mod checkpoint;
+mod factor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,9 +22,13 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-use crate::checkpoint::{Checkpoint, Matrix, matrix};
-use crate::factor::{Cut, Factors, Spectrum};
-use crate::{TrainError, adapter};
+use checkpoint::{Checkpoint, Matrix, matrix};
+use factor::Spectrum;
+
+pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+pub use factor::{Cut, Factors};
+
+use crate::TrainError;
 
 /// The linear layers of a decoder block that an adapter may sit on.
 pub(crate) const PROJECTIONS: [&str; 7] = [
