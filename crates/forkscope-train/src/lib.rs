@@ -16,6 +16,7 @@
 pub mod engine;
 pub mod lab;
 pub mod objective;
+pub mod reasonmaxxer;
 pub mod run;
 
 mod error;

@@ -1,0 +1,24 @@
+//! ReasonMaxxer (arXiv 2605.06241): policy selection at gated positions of the
+//! base model's own rollouts, without RL.
+//!
+//! ```text
+//! rollouts + entropies ─► pool ─► advantages ─► gate ─► order ─► shards ─► adapter
+//! ```
+//! With D the decision positions of a rollout, A its advantage, V its other
+//! positions, b the base and p the policy that is trained:
+//!
+//! L = sum_{t in D} A (-ln p(x_t)) / |D| + lambda mean_{t in V} KL(b || p)_t
+//!
+//! per rollout; a step is the sum over a window of rollouts, divided by the
+//! window's nominal size. Formulas of the other objectives, what is divided by
+//! what, and where the published trainer is followed to the letter:
+//! `docs/reasonmaxxer.md`.
+
+mod rollout;
+mod settings;
+
+pub use rollout::PoolRollout;
+pub use settings::{
+    AccumPattern, AdaptiveBeta, Anchor, BalancedWindows, DecisionMean, DecisionObjective, Order,
+    ReasonMaxxerSettings, Variant,
+};
