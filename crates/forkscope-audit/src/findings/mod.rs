@@ -12,6 +12,7 @@
 //! validity. A null KL leaves that row out of the KL findings only, and is
 //! counted there. Nothing depends on the number of threads.
 
+mod ablated;
 mod answers;
 mod catalogue;
 mod classes;
@@ -31,6 +32,7 @@ use forkscope_records::types::{DiffRow, Findings, Rollout};
 use crate::AuditError;
 use catalogue::Catalogue;
 use columns::Columns;
+pub use ablated::{AblationArm, AblationCell, ablation};
 pub use distilled::{ProblemDivergence, SweepArm, sweep};
 pub use evaluation::{Attempted, Sampled, evaluation};
 
