@@ -14,10 +14,22 @@
 //! what, and where the published trainer is followed to the letter:
 //! `docs/reasonmaxxer.md`.
 
+mod advantage;
+mod pool;
+mod base;
+mod objective;
+mod order;
 mod rollout;
 mod settings;
+mod shard;
+mod source;
+mod window;
 
+pub use advantage::{AdvantageControl, advantage, advantages, reward_std};
+pub use pool::{Candidate, Pool, PoolCounts, PoolSettings, ProblemStats, select_pool};
 pub use rollout::PoolRollout;
+pub use source::ReasonMaxxerSource;
+pub use window::MicroBatch;
 pub use settings::{
     AccumPattern, AdaptiveBeta, Anchor, BalancedWindows, DecisionMean, DecisionObjective, Order,
     ReasonMaxxerSettings, Variant,

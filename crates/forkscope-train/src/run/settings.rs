@@ -12,6 +12,10 @@ use crate::TrainError;
 pub struct TrainSettings {
     /// Optimiser steps.
     pub steps: u64,
+    /// Steps that the schedule spans, where the run ends before it does; `None`
+    /// for `steps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_steps: Option<u64>,
     /// The optimiser, with the rate that the schedule multiplies.
     pub optimiser: AdamWSettings,
     /// The rate over the steps.
@@ -38,6 +42,7 @@ impl Default for TrainSettings {
     fn default() -> Self {
         Self {
             steps: 100,
+            schedule_steps: None,
             optimiser: AdamWSettings::default(),
             schedule: Schedule::default(),
             warmup_steps: 0,
@@ -61,12 +66,18 @@ impl TrainSettings {
         if self.steps == 0 {
             return refuse("the number of steps is 0; train for at least one".into());
         }
-        if self.warmup_steps >= self.steps && self.warmup_steps > 0 {
+        let spanned = self.spanned();
+        if spanned < self.steps {
             return refuse(format!(
-                "{} steps of warm-up do not fit into a run of {} steps; give at most {}",
+                "a schedule of {spanned} steps is shorter than the run of {}; give at least as many",
+                self.steps
+            ));
+        }
+        if self.warmup_steps >= spanned && self.warmup_steps > 0 {
+            return refuse(format!(
+                "{} steps of warm-up do not fit into a schedule of {spanned} steps; give at most {}",
                 self.warmup_steps,
-                self.steps,
-                self.steps - 1
+                spanned - 1
             ));
         }
         if let Some(max) = self.max_grad_norm.filter(|max| max.is_nan() || *max <= 0.0) {
@@ -80,11 +91,16 @@ impl TrainSettings {
         Ok(())
     }
 
+    /// Steps of the schedule.
+    fn spanned(&self) -> u64 {
+        self.schedule_steps.unwrap_or(self.steps)
+    }
+
     /// Learning rate of step `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
         let multiplier = self
             .schedule
-            .multiplier(step, self.warmup_steps, self.steps);
+            .multiplier(step, self.warmup_steps, self.spanned());
         self.optimiser.learning_rate * multiplier
     }
 

@@ -33,6 +33,23 @@ pub trait Source {
         Vec::new()
     }
 
+    /// A further name under which a line of the log has the learning rate.
+    fn rate_name(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the run ends with the step that was taken last, though more were
+    /// asked for. What it says must follow from `state`.
+    fn finished(&self) -> bool {
+        false
+    }
+
+    /// Whether the step that was taken last gets a line in the log. One with an
+    /// evaluation always does.
+    fn logged(&self) -> bool {
+        true
+    }
+
     /// What a checkpoint keeps: data cursor, counters.
     fn state(&self) -> Value {
         Value::Null

@@ -140,6 +140,7 @@ impl<'a> Trainer<'a> {
             whole.restore(self.network.parameters_mut(), &mut adam)?;
             self.source.restore(&whole.state.source)?;
             state = whole.state;
+            self.end_here(state.step);
         }
         if let Some(watch) = self.watch.as_deref_mut() {
             for refusal in &found.refused {
@@ -183,12 +184,16 @@ impl<'a> Trainer<'a> {
             number(update.as_ref().map_or(f64::NAN, |u| u.norm)),
         );
         line.put("learning_rate", number(rate));
+        if let Some(name) = self.source.rate_name() {
+            line.put(name, number(rate));
+        }
         line.put("num_tokens", state.tokens);
         line.put("skipped_steps", state.skipped);
         line.floats(&work.log);
         if let Some(update) = &update {
             line.floats(&self.source.after(&update.sums));
         }
+        self.end_here(state.step);
         let report = StepReport {
             step: state.step,
             total: self.settings.steps,
@@ -205,7 +210,10 @@ impl<'a> Trainer<'a> {
         let mut times = clock.line(&report);
         drop(work);
         self.evaluate_if_due(progress, &mut line, &mut times)?;
-        progress.logs.write(progress.state.step, line)?;
+        let last = progress.state.step == self.settings.steps;
+        if last || self.source.logged() || line.float("eval_score").is_some() {
+            progress.logs.write(progress.state.step, line)?;
+        }
         progress.logs.time(times)?;
         let state = &progress.state;
         if self
@@ -216,6 +224,15 @@ impl<'a> Trainer<'a> {
             self.save(progress, cursor)?;
         }
         Ok(())
+    }
+
+    /// Makes step `step` the last where the source says so.
+    fn end_here(&mut self, step: u64) {
+        if self.source.finished() {
+            // The schedule keeps its length.
+            self.settings.schedule_steps.get_or_insert(self.settings.steps);
+            self.settings.steps = step;
+        }
     }
 
     /// Gradient and update; `None` if there is no shard.
