@@ -101,6 +101,51 @@ pub enum AuditError {
         /// What is wrong, and the remedy.
         problem: String,
     },
+    /// A gate that is written wrongly or lacks what it looks at.
+    #[error("gate {gate:?}: {problem}")]
+    Gate {
+        /// The gate as written.
+        gate: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+    /// A gate whose threshold suits no position, or every one.
+    #[error(
+        "gate {gate} chooses {} of the {positions} completion positions; {distribution}; {}",
+        if *everything { "every one" } else { "none" },
+        if *everything { "give a higher threshold or a share such as quantile:0.05, or \"all\" where every position is meant" } else { "give a lower threshold, or a share such as quantile:0.05" }
+    )]
+    GateExtreme {
+        /// The gate.
+        gate: String,
+        /// Every position, not none.
+        everything: bool,
+        /// Positions there are.
+        positions: u64,
+        /// Quantiles of what the gate looks at.
+        distribution: String,
+    },
+    /// A number that no gate can be decided on.
+    #[error(
+        "rollout {sample} of problem {problem_id:?}, completion position {offset}: {field} is {value}; it must lie in {range}"
+    )]
+    GateValue {
+        /// Problem.
+        problem_id: String,
+        /// Sample index.
+        sample: u32,
+        /// Offset into the completion, 0-based.
+        offset: usize,
+        /// What the number is.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+        /// Where it must lie.
+        range: &'static str,
+    },
+    /// A sample on which no threshold can be calibrated.
+    #[error("a threshold cannot be calibrated: {0}")]
+    Calibration(String),
     /// A policy produced NaN, +inf or nothing at all; the run stops.
     #[error(
         "rollout {sample} of problem {problem_id:?}, position {t}: {source}; the weights are broken or overflow, and no number of this window was recorded"

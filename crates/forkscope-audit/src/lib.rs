@@ -2,6 +2,7 @@
 
 mod error;
 pub mod findings;
+pub mod gates;
 mod scoring;
 pub mod windows;
 
