@@ -6,6 +6,7 @@
 pub mod digest;
 mod documents;
 mod error;
+mod hidden;
 pub mod import;
 pub mod logprobs;
 mod pieces;
@@ -15,6 +16,7 @@ pub mod types;
 
 pub use documents::{read_findings, write_findings};
 pub use error::RecordsError;
+pub use hidden::{HiddenRollout, HiddenStore, HiddenWriter, PromptAndCompletion};
 pub use import::{read_problems, read_reference, read_rollouts, write_reference};
 pub use pieces::TokenPieces;
 pub use run::{Mode, Opened, RunDir, RunJson, RunManifest, RunStatus, TableWriter, read_run_json};

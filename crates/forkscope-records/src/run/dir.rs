@@ -200,6 +200,16 @@ impl RunDir {
         AppendLog::open(inside(&self.path, name)?, lock)
     }
 
+    /// Where a file of the run comes to lie, the folder for what is unfinished,
+    /// and what keeps the run locked.
+    pub(crate) fn spooled(
+        &self,
+        name: &str,
+    ) -> Result<(PathBuf, PathBuf, Arc<File>), RecordsError> {
+        let lock = self.writable()?;
+        Ok((inside(&self.path, name)?, self.path.join(SPOOL), lock))
+    }
+
     /// Notes something for `run.json` that is the same after every resume, e.g.
     /// a count. It is written with the next change of status.
     pub fn note(&mut self, name: &str, value: impl Into<Value>) {

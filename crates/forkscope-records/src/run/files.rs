@@ -9,7 +9,7 @@ use crate::RecordsError;
 
 /// Writes `bytes` to `temporary`, flushes them to the disk and renames the file
 /// to `path`. Both lie on the same file system.
-pub(super) fn write_whole(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), RecordsError> {
+pub(crate) fn write_whole(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), RecordsError> {
     let written = File::create(temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -20,7 +20,7 @@ pub(super) fn write_whole(temporary: &Path, path: &Path, bytes: &[u8]) -> Result
 }
 
 /// Makes renames in a directory survive a power failure, where the system can.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), RecordsError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), RecordsError> {
     if cfg!(unix) {
         File::open(dir)
             .and_then(|d| d.sync_all())
@@ -52,7 +52,7 @@ pub(super) fn remove_tree(dir: &Path) -> Result<(), RecordsError> {
 }
 
 /// Removes a file; that it is not there is fine.
-pub(super) fn remove_file(path: &Path) -> Result<(), RecordsError> {
+pub(crate) fn remove_file(path: &Path) -> Result<(), RecordsError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(RecordsError::write(path)(e)),
         _ => Ok(()),

@@ -18,6 +18,7 @@ mod writer;
 
 pub use append::AppendLog;
 pub use dir::{Mode, Opened, RunDir};
+pub(crate) use files::{remove_file, sync_dir, write_whole};
 pub use folder::Folder;
 pub use manifest::{RunJson, RunManifest, RunStatus, Timing, read_run_json};
 pub use writer::TableWriter;
