@@ -17,9 +17,9 @@ mod reading;
 pub mod rows;
 mod sft;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
-mod tiny;
+pub(crate) mod tiny;
 #[cfg(test)]
 mod trl_tests;
 

@@ -9,7 +9,7 @@ use super::examples::Example;
 use crate::engine::{Gradients, Head, HeadWeight, Network, PassOptions, Shard, Sums};
 
 /// A decoder of one block with random weights of some size.
-pub(super) fn network(vocab: usize) -> Network {
+pub(crate) fn network(vocab: usize) -> Network {
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama",
         "vocab_size": vocab, "hidden_size": 16, "intermediate_size": 24,
@@ -28,7 +28,7 @@ pub(super) fn network(vocab: usize) -> Network {
 }
 
 /// Examples of random ids and lengths.
-pub(super) fn examples(n: usize, vocab: usize) -> Vec<Example> {
+pub(crate) fn examples(n: usize, vocab: usize) -> Vec<Example> {
     let mut draws = Key::new(1, "examples", 0, "test").rng_at(0);
     let mut ids =
         |n: usize| -> Vec<u32> { (0..n).map(|_| draws.below(vocab as u64) as u32).collect() };
@@ -41,7 +41,7 @@ pub(super) fn examples(n: usize, vocab: usize) -> Vec<Example> {
 }
 
 /// Normal-ish random values.
-pub(super) fn values(n: usize, scale: f64, stream: u64) -> Vec<f32> {
+pub(crate) fn values(n: usize, scale: f64, stream: u64) -> Vec<f32> {
     let mut draws = Key::new(2, "values", 0, "test").rng_at(stream);
     (0..n)
         .map(|_| (scale * (draws.uniform() + draws.uniform() + draws.uniform() - 1.5)) as f32)
@@ -50,7 +50,7 @@ pub(super) fn values(n: usize, scale: f64, stream: u64) -> Vec<f32> {
 
 /// A shard's loss and gradients through a head of its own, and the same from
 /// `loss` (f64 logits of each row -> loss) by central differences.
-pub(super) fn check_head(
+pub(crate) fn check_head(
     shard: &dyn Shard,
     width: usize,
     vocab: usize,
@@ -116,19 +116,19 @@ pub(super) fn check_head(
 }
 
 /// Loss and gradients of a step.
-pub(super) fn gradients(network: &Network, shards: &[Box<dyn Shard + Send>]) -> (Gradients, Sums) {
+pub(crate) fn gradients(network: &Network, shards: &[Box<dyn Shard + Send>]) -> (Gradients, Sums) {
     network.gradients(shards, &PassOptions::default()).unwrap()
 }
 
 /// ln softmax in f64.
-pub(super) fn log_softmax(z: &[f64]) -> Vec<f64> {
+pub(crate) fn log_softmax(z: &[f64]) -> Vec<f64> {
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let ln_sum = libm::log(z.iter().map(|z| libm::exp(z - max)).sum());
     z.iter().map(|z| z - max - ln_sum).collect()
 }
 
 /// Greatest distance of two gradients, relative to the norm of the first.
-pub(super) fn distance(a: &Gradients, b: &Gradients) -> f64 {
+pub(crate) fn distance(a: &Gradients, b: &Gradients) -> f64 {
     let pairs = a.tensors.iter().flatten().zip(b.tensors.iter().flatten());
     let worst = pairs
         .map(|(a, b)| f64::from((a - b).abs()))

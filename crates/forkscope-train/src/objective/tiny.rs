@@ -10,7 +10,7 @@ use super::testing;
 use crate::engine::{LoraSettings, Network, Trainable};
 
 /// `tokenizer.json` of whole words: `<unk>` 0, `<eos>` 1, then `words`.
-pub(super) fn tokenizer(words: &[&str]) -> Vec<u8> {
+pub(crate) fn tokenizer(words: &[&str]) -> Vec<u8> {
     let all = ["<unk>", "<eos>"].into_iter().chain(words.iter().copied());
     let vocab: Map<String, serde_json::Value> = all
         .enumerate()
@@ -34,7 +34,7 @@ pub(super) fn tokenizer(words: &[&str]) -> Vec<u8> {
 }
 
 /// A model of one block over `<unk>`, `<eos>` and `words`.
-pub(super) fn model(words: &[&str]) -> ModelFiles {
+pub(crate) fn model(words: &[&str]) -> ModelFiles {
     let mut files: BTreeMap<String, Vec<u8>> =
         testing::network(words.len() + 2).saved_files().unwrap();
     files.insert("tokenizer.json".into(), tokenizer(words));
@@ -42,7 +42,7 @@ pub(super) fn model(words: &[&str]) -> ModelFiles {
 }
 
 /// Its network with a new adapter on the attention's projections.
-pub(super) fn adapted(words: &[&str]) -> Network {
+pub(crate) fn adapted(words: &[&str]) -> Network {
     let settings = LoraSettings {
         rank: 2,
         alpha: 4.0,
@@ -54,7 +54,7 @@ pub(super) fn adapted(words: &[&str]) -> Network {
 }
 
 /// Moves every trainable value a little, each in its own way.
-pub(super) fn moved(mut network: Network) -> Network {
+pub(crate) fn moved(mut network: Network) -> Network {
     for parameter in network.parameters_mut() {
         let n = parameter.values.len();
         let by = testing::values(n, 0.3, n as u64);

@@ -15,6 +15,10 @@ use rayon::prelude::*;
 
 use super::rollout::PoolRollout;
 use crate::TrainError;
+use crate::objective::rows::Bucketed;
+
+/// Rows of logits that are held at a time.
+const BLOCK: usize = 64;
 
 /// Hidden rows of one rollout: row p predicts token p + 1.
 #[derive(Debug, Clone)]
@@ -54,6 +58,17 @@ pub(super) struct Base {
     same_prompt: Vec<usize>,
     /// ln b(x_t) at decision positions, by rollout.
     log_probs: HashMap<usize, Arc<Vec<f64>>>,
+    /// The most probable tokens by place, where anchors are bucketed.
+    lists: HashMap<Place, Bucketed>,
+}
+
+/// A position of a rollout, or of the prompt that it shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// The rollout, or the first with that prompt.
+    owner: usize,
+    /// Index of the predicted token.
+    t: u32,
 }
 
 impl Base {
@@ -74,6 +89,7 @@ impl Base {
             prompts: HashMap::new(),
             same_prompt,
             log_probs: HashMap::new(),
+            lists: HashMap::new(),
         }
     }
 
@@ -166,6 +182,42 @@ impl Base {
         Ok(Arc::new(self.policy.hidden_rows(&[group])?.values))
     }
 
+    /// The place of position `t` of a rollout.
+    pub fn place(&self, i: usize, rollout: &PoolRollout, t: u32) -> Place {
+        let owner = match (t as usize) < rollout.prompt_len {
+            true => self.prompt_of(i),
+            false => i,
+        };
+        Place { owner, t }
+    }
+
+    /// The base's `k` most probable tokens at those places, whose hidden states
+    /// are given; computed once.
+    pub fn listed(
+        &mut self,
+        places: &[Place],
+        hidden: &[f32],
+        k: usize,
+    ) -> Result<Vec<Bucketed>, TrainError> {
+        let (width, vocab) = (self.policy.config().hidden_size, self.policy.vocab_size());
+        let mut logits = Vec::new();
+        for (places, hidden) in places.chunks(BLOCK).zip(hidden.chunks(BLOCK * width)) {
+            if places.iter().all(|p| self.lists.contains_key(p)) {
+                continue;
+            }
+            self.policy.logits(hidden, &mut logits);
+            for (place, row) in places.iter().zip(logits.chunks_exact(vocab)) {
+                let list = Bucketed::of_row(row, k).ok_or_else(|| {
+                    TrainError::NonFinite("the base's logits at an anchor are not finite".into())
+                })?;
+                self.lists.insert(*place, list);
+            }
+        }
+        let list = |p: &Place| self.lists.get(p).cloned();
+        let lists: Option<Vec<Bucketed>> = places.iter().map(list).collect();
+        lists.ok_or_else(|| TrainError::Internal("an anchor has no list".into()))
+    }
+
     /// ln b(x_t) at a rollout's decision positions.
     pub fn log_probs(
         &mut self,
@@ -177,7 +229,6 @@ impl Base {
         if let Some(known) = self.log_probs.get(&i) {
             return Ok(known.clone());
         }
-        const BLOCK: usize = 64;
         let vocab = self.policy.vocab_size();
         let mut out = Vec::with_capacity(decisions.len());
         let (mut hidden, mut logits) = (Vec::new(), Vec::new());

@@ -15,10 +15,11 @@
 //! `docs/reasonmaxxer.md`.
 
 mod advantage;
-mod pool;
 mod base;
 mod objective;
 mod order;
+mod pool;
+mod processed;
 mod rollout;
 mod settings;
 mod shard;
@@ -27,10 +28,14 @@ mod window;
 
 pub use advantage::{AdvantageControl, advantage, advantages, reward_std};
 pub use pool::{Candidate, Pool, PoolCounts, PoolSettings, ProblemStats, select_pool};
+pub use processed::{from_processed, to_processed};
 pub use rollout::PoolRollout;
-pub use source::ReasonMaxxerSource;
-pub use window::MicroBatch;
 pub use settings::{
     AccumPattern, AdaptiveBeta, Anchor, BalancedWindows, DecisionMean, DecisionObjective, Order,
     ReasonMaxxerSettings, Variant,
 };
+pub use source::ReasonMaxxerSource;
+pub use window::MicroBatch;
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use forkscope_metrics::rng::Key;
 
-use super::base::{Base, BaseRows};
+use super::base::{Base, BaseRows, Place};
 use super::objective::Push;
 use super::rollout::PoolRollout;
 use super::settings::{Anchor, DecisionMean, DecisionObjective, ReasonMaxxerSettings, Variant};
 use super::shard::{AnchorSite, Decision, Item, PoolShard, Teacher, Weights};
 use crate::TrainError;
 use crate::engine::{Pack, Shard, Site};
-use crate::objective::rows::Bucketed;
 use crate::objective::split;
 
 /// Tokens that a bucketed anchor lists.
@@ -198,7 +197,8 @@ impl Builder<'_> {
         let mut layout = Layout::default();
         layout.place(self.rollouts, part, base)?;
         let mut items = Vec::with_capacity(part.slots.len());
-        let mut anchors: BTreeMap<usize, (AnchorSite, Vec<f32>)> = BTreeMap::new();
+        let mut anchors: BTreeMap<usize, (AnchorSite, Place)> = BTreeMap::new();
+        let mut hidden: BTreeMap<usize, &[f32]> = BTreeMap::new();
         let mut decision_hidden = Vec::new();
         let with_decisions = s.kl_decision_weight > 0.0 || s.neg_prob_floor > 0.0;
         for (j, slot) in part.slots.iter().enumerate() {
@@ -218,8 +218,8 @@ impl Builder<'_> {
                 let site = layout.site(j, *t as usize, rollout)?;
                 let (anchor, _) = anchors.entry(site.row).or_insert_with(|| {
                     let items = Vec::new();
-                    let hidden = rows.predicting(*t as usize).to_vec();
-                    (AnchorSite { site, items }, hidden)
+                    hidden.insert(site.row, rows.predicting(*t as usize));
+                    (AnchorSite { site, items }, base.place(i, rollout, *t))
                 });
                 anchor.items.push(j);
             }
@@ -235,7 +235,8 @@ impl Builder<'_> {
                 decisions,
             });
         }
-        let (anchors, hidden): (Vec<AnchorSite>, Vec<Vec<f32>>) = anchors.into_values().unzip();
+        let (anchors, places): (Vec<AnchorSite>, Vec<Place>) = anchors.into_values().unzip();
+        let hidden: Vec<f32> = hidden.into_values().flatten().copied().collect();
         let decided = items.iter().flat_map(|item| &item.decisions);
         let mut sites: Vec<Site> = decided.map(|d| d.site).collect();
         sites.extend(anchors.iter().map(|a| a.site));
@@ -243,8 +244,8 @@ impl Builder<'_> {
             pack: layout.pack,
             items,
             teacher: match s.anchor {
-                Anchor::Exact => Teacher::Hidden(hidden.concat()),
-                Anchor::Bucketed => Teacher::Listed(listed(base, &hidden.concat())?),
+                Anchor::Exact => Teacher::Hidden(hidden),
+                Anchor::Bucketed => Teacher::Listed(base.listed(&places, &hidden, LISTED)?),
             },
             anchors,
             decision_hidden,
@@ -258,23 +259,6 @@ impl Builder<'_> {
             found: part.found.clone(),
         })
     }
-}
-
-/// The base's most probable tokens at those hidden states.
-fn listed(base: &Base, hidden: &[f32]) -> Result<Vec<Bucketed>, TrainError> {
-    const BLOCK: usize = 64;
-    let policy = base.policy();
-    let (width, vocab) = (policy.config().hidden_size, policy.vocab_size());
-    let (mut logits, mut out) = (Vec::new(), Vec::new());
-    for block in hidden.chunks(BLOCK * width) {
-        policy.logits(block, &mut logits);
-        for row in logits.chunks_exact(vocab) {
-            out.push(Bucketed::of_row(row, LISTED).ok_or_else(|| {
-                TrainError::NonFinite("the base's logits at an anchor are not finite".into())
-            })?);
-        }
-    }
-    Ok(out)
 }
 
 /// The part of a window that goes into one shard.
