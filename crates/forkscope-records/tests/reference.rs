@@ -92,7 +92,7 @@ fn what_cannot_be_a_rollout_is_named() {
         ),
         (
             one(r#""problem_id": 1, "tokens": [], "prompt_length": 1"#),
-            "rollouts[0].prompt_length",
+            "rollouts[0].tokens: there are no token ids",
         ),
         (
             one(r#""problem_id": 1, "tokens": [1, -2], "prompt_length": 1"#),
@@ -108,7 +108,7 @@ fn what_cannot_be_a_rollout_is_named() {
         ),
         (
             one(r#""problem_id": 1, "prompt_length": 1"#),
-            "missing field `tokens`",
+            "rollouts[0].tokens: there are no token ids, neither as `tokens` nor as `input_ids`",
         ),
         (
             one(r#""problem_id": null, "tokens": [1], "prompt_length": 1"#),

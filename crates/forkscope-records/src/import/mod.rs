@@ -6,10 +6,12 @@ mod problem;
 mod problems;
 mod python_json;
 mod reference;
+mod reference_write;
 mod rollouts;
 mod source;
 
 pub use answer::reference_answer;
 pub use problems::{read_problems, read_problems_bytes};
-pub use reference::{ReferenceRollout, read_reference, read_reference_bytes, write_reference};
+pub use reference::{ReferenceRollout, read_reference, read_reference_bytes};
+pub use reference_write::write_reference;
 pub use rollouts::{read_rollouts, read_rollouts_bytes};

@@ -1,17 +1,18 @@
-//! The rollout JSON of the reference implementation of arXiv 2605.06241, raw
-//! and processed.
+//! The rollout JSON of the reference implementation of arXiv 2605.06241, read:
+//! as it was sampled, as it was scored, and as it was processed for training.
 //!
-//! `{"rollouts": [{problem_id, gen_index, tokens, prompt_length, correct,
-//! entropies?, text?, prompt_text?, decision_positions?, advantage?}]}`;
-//! unknown fields are ignored. The reference counts the *predicting* position
-//! p; here a position is the index of the predicted token, t = p + 1.
-//! `entropies` are nats, one per completion token.
+//! `{"rollouts": [{problem_id, gen_index, tokens | input_ids, prompt_length,
+//! correct, truncated?, num_completion_tokens?, entropies?, text?, prompt_text?,
+//! decision_positions?, advantage?, reward?, completion_length?,
+//! generation_pred_start?}]}`; unknown fields are ignored. The reference counts
+//! the *predicting* position p; here a position is the index of the predicted
+//! token, t = p + 1. `entropies` are nats, one per completion token. Lengths
+//! follow from the token ids; a recorded one that contradicts them is an error.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::number_text;
@@ -36,6 +37,8 @@ pub struct ReferenceRollout {
     pub decisions: Option<Vec<u32>>,
     /// Advantage of the rollout, as recorded.
     pub advantage: Option<f64>,
+    /// Reward of the rollout, as recorded.
+    pub reward: Option<f64>,
 }
 
 impl From<Rollout> for ReferenceRollout {
@@ -46,6 +49,7 @@ impl From<Rollout> for ReferenceRollout {
             prompt_text: None,
             decisions: None,
             advantage: None,
+            reward: None,
         }
     }
 }
@@ -58,27 +62,73 @@ struct Document {
 
 /// One rollout as it stands in the file. Numbers that Python wrote as NaN have
 /// become null.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 struct Entry {
     problem_id: Value,
-    #[serde(default, alias = "sample", skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "sample")]
     gen_index: Option<u32>,
-    tokens: Vec<u32>,
+    #[serde(default)]
+    tokens: Option<Vec<u32>>,
+    #[serde(default)]
+    input_ids: Option<Vec<u32>>,
     prompt_length: usize,
     #[serde(default)]
     correct: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     entropies: Option<Vec<Option<f64>>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     prompt_text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     decision_positions: Option<Vec<u32>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     advantage: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
+    reward: Option<f64>,
+    #[serde(default)]
     truncated: Option<bool>,
+    #[serde(default)]
+    num_completion_tokens: Option<u64>,
+    #[serde(default)]
+    completion_length: Option<u64>,
+    #[serde(default)]
+    generation_pred_start: Option<u64>,
+}
+
+impl Entry {
+    /// `tokens`, or `input_ids` where that is missing or empty.
+    fn take_ids(&mut self) -> Result<Vec<u32>, Refused> {
+        let tokens = self.tokens.take().filter(|ids| !ids.is_empty());
+        tokens
+            .or_else(|| self.input_ids.take())
+            .filter(|ids| !ids.is_empty())
+            .ok_or_else(|| {
+                let reason = "there are no token ids, neither as `tokens` nor as `input_ids`; \
+                              score the rollouts first, which writes them";
+                ("tokens", reason.to_owned())
+            })
+    }
+
+    /// Refuses lengths that are not those of the ids.
+    fn check_lengths(&self, completion: usize) -> Result<(), Refused> {
+        let start = self.prompt_length.saturating_sub(1) as u64;
+        let of_ids = completion as u64;
+        // Processed without entropies, a completion has length 0 there.
+        let completion_length = self.completion_length.filter(|n| *n != 0);
+        for (name, recorded, expected) in [
+            ("num_completion_tokens", self.num_completion_tokens, of_ids),
+            ("completion_length", completion_length, of_ids),
+            ("generation_pred_start", self.generation_pred_start, start),
+        ] {
+            if let Some(n) = recorded.filter(|n| *n != expected) {
+                let reason =
+                    format!("is {n}, but the token ids and `prompt_length` say {expected}");
+                return Err((name, reason));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the reference's rollout JSON, raw or processed.
@@ -127,7 +177,8 @@ fn identifier(value: &Value) -> Result<String, Refused> {
     }
 }
 
-fn convert(e: Entry, problem_id: String, sample: u32) -> Result<ReferenceRollout, Refused> {
+fn convert(mut e: Entry, problem_id: String, sample: u32) -> Result<ReferenceRollout, Refused> {
+    let token_ids = e.take_ids()?;
     let truncated = e.truncated == Some(true);
     let rollout = checked_rollout(Rollout {
         problem_id,
@@ -138,7 +189,7 @@ fn convert(e: Entry, problem_id: String, sample: u32) -> Result<ReferenceRollout
         } else {
             FinishReason::Unknown
         },
-        text: e.text.unwrap_or_default(),
+        text: e.text.take().unwrap_or_default(),
         correct: e.correct.as_ref().map_or(Ok(None), truth)?,
         validity: if truncated {
             Validity::Truncated
@@ -146,13 +197,14 @@ fn convert(e: Entry, problem_id: String, sample: u32) -> Result<ReferenceRollout
             Validity::Ok
         },
         logprobs: None,
-        token_ids: e.tokens,
+        token_ids,
     });
     let mut rollout = rollout.map_err(|(field, reason)| match field {
         "prompt_len" => ("prompt_length", reason),
         other => (other, reason),
     })?;
     let completion = rollout.completion().len();
+    e.check_lengths(completion)?;
     let entropies_nats = match e.entropies {
         None => None,
         Some(list) if list.len() == completion => {
@@ -176,6 +228,7 @@ fn convert(e: Entry, problem_id: String, sample: u32) -> Result<ReferenceRollout
         prompt_text: e.prompt_text,
         decisions,
         advantage: e.advantage,
+        reward: e.reward,
     })
 }
 
@@ -229,43 +282,4 @@ pub(super) fn check_unique<'a>(
         }
     }
     Ok(())
-}
-
-/// Writes rollouts as the reference reads them. Its positions predict, so t
-/// becomes p = t - 1; numbers that are not finite become null.
-pub fn write_reference(
-    mut out: impl Write,
-    out_name: &Path,
-    rollouts: &[ReferenceRollout],
-) -> Result<(), RecordsError> {
-    let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(RecordsError::write(out_name));
-    put(b"{\"rollouts\": [")?;
-    for (index, r) in rollouts.iter().enumerate() {
-        put(if index == 0 { b"\n" } else { b",\n" })?;
-        let line = serde_json::to_vec(&entry(r))
-            .map_err(|e| RecordsError::Misuse(format!("a rollout cannot be written: {e}")))?;
-        put(&line)?;
-    }
-    put(b"\n]}\n")
-}
-
-fn entry(r: &ReferenceRollout) -> Entry {
-    let finite = |h: &f64| h.is_finite().then_some(*h);
-    let predicting = |list: &Vec<u32>| list.iter().map(|t| t.saturating_sub(1)).collect();
-    Entry {
-        problem_id: Value::String(r.rollout.problem_id.clone()),
-        gen_index: Some(r.rollout.sample),
-        tokens: r.rollout.token_ids.clone(),
-        prompt_length: r.rollout.prompt_len,
-        correct: r.rollout.correct.map(Value::Bool),
-        entropies: r
-            .entropies_nats
-            .as_ref()
-            .map(|list| list.iter().map(finite).collect()),
-        text: Some(r.rollout.text.clone()),
-        prompt_text: r.prompt_text.clone(),
-        decision_positions: r.decisions.as_ref().map(predicting),
-        advantage: r.advantage,
-        truncated: (r.rollout.validity == Validity::Truncated).then_some(true),
-    }
 }

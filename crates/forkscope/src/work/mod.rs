@@ -4,10 +4,12 @@
 pub mod attempts;
 pub mod compare;
 pub mod footprint;
+pub mod ledger;
 pub mod models;
 pub mod options;
 pub mod organisms;
 pub mod plan;
+pub mod pool;
 pub mod prompts;
 pub mod rollouts;
 pub mod run;
