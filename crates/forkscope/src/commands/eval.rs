@@ -17,6 +17,7 @@ use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
 use crate::terminal::sanitise::sanitise;
 use crate::terminal::table::write_findings as write_table;
+use crate::work::ledger::Meter;
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, SamplingOptions};
 use crate::work::plan::Plan;
@@ -36,32 +37,32 @@ use crate::work::{attempts, prompts, rollouts, run};
 pub struct Arguments {
     /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
-    model: String,
+    pub model: String,
     /// Problems with answers as JSONL, JSON or Parquet, or embedded:problems, embedded:hazardous, embedded:contexts
     #[arg(long, value_name = "FILE")]
-    problems: PathBuf,
+    pub problems: PathBuf,
     /// The k of pass@k, maj@k and avg@k, none above -n [default: 1 and n]
     #[arg(long, value_name = "K,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    k: Vec<u32>,
+    pub k: Vec<u32>,
     /// Also one greedy completion (T = 0) per problem
     #[arg(long)]
-    greedy: bool,
+    pub greedy: bool,
     /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
     #[arg(long, value_name = "RULE", default_value = "auto")]
-    verifier: Verifier,
+    pub verifier: Verifier,
     /// Bootstrap replicates of the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    replicates: u32,
+    pub replicates: u32,
     #[command(flatten)]
-    sampling: SamplingOptions,
+    pub sampling: SamplingOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub run: RunOptions,
 }
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
-    let ks = ks(a)?;
-    let sampler = a.sampling.settings(settings.seed)?;
+    ks(a)?;
+    a.sampling.settings(settings.seed)?;
     let style = a.sampling.style()?;
     let named = models::open(&a.model)?;
     let set = prompts::read(&a.problems, a.run.limit)?;
@@ -71,24 +72,41 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     if a.run.dry_run {
         return plan(a, &named, &prompts).print(a.run.json);
     }
+    into_run(a, &named, &set, &prompts, settings, &Meter::default())?;
+    print(a)
+}
+
+/// The run of the command: opened, sampled as far as it lacks rollouts, and
+/// completed.
+pub fn into_run(
+    a: &Arguments,
+    named: &Named,
+    set: &ProblemSet,
+    prompts: &Prompts,
+    settings: &Settings,
+    meter: &Meter,
+) -> Outcome {
+    let ks = ks(a)?;
+    let sampler = a.sampling.settings(settings.seed)?;
     let manifest = run::manifest("eval", settings).digest("data", set.digest.as_str());
-    let manifest = run::with_policy(manifest, "model", &named)?
+    let manifest = run::with_policy(manifest, "model", named)?
         .setting("problems", a.problems.display().to_string())
         .setting("limit", json!(a.run.limit));
-    let manifest = super::sample::with_sampling(manifest, &a.sampling, &prompts)
+    let manifest = super::sample::with_sampling(manifest, &a.sampling, prompts)
         .setting("k", json!(ks))
         .setting("greedy", a.greedy)
         .setting("verifier", a.verifier.name())
         .setting("replicates", a.replicates);
     let Some(mut dir) = run::open(&a.run, manifest)? else {
-        return print(a);
+        return Ok(());
     };
     let evaluation = Evaluation {
         a,
-        named: &named,
-        set: &set,
-        prompts: &prompts,
+        named,
+        set,
+        prompts,
         settings,
+        meter,
     };
     let sampled = evaluation.sampled("rollouts", "rollouts sampled", sampler.clone(), &mut dir)?;
     let greedy = match a.greedy {
@@ -100,8 +118,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         )?),
         false => None,
     };
-    evaluation.find(&ks, &sampled, greedy.as_deref(), dir)?;
-    print(a)
+    evaluation.find(&ks, &sampled, greedy.as_deref(), dir)
 }
 
 /// The k asked for, ascending, each once.
@@ -167,6 +184,7 @@ struct Evaluation<'a> {
     set: &'a ProblemSet,
     prompts: &'a Prompts,
     settings: &'a Settings,
+    meter: &'a Meter,
 }
 
 impl Evaluation<'_> {
@@ -188,7 +206,8 @@ impl Evaluation<'_> {
             settings: sampler,
             verifier: self.a.verifier,
         };
-        let sampled = rollouts::sample(&job, dir.table(table, rollouts::ROW_GROUP)?, &progress)?;
+        let rows = dir.table(table, rollouts::ROW_GROUP)?;
+        let sampled = rollouts::sample_metered(&job, rows, &progress, self.meter)?;
         progress.finish();
         dir.time(&format!("sample_{table}_s"), began.elapsed().as_secs_f64());
         Ok(sampled)

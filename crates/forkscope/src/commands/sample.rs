@@ -5,19 +5,22 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use forkscope_policy::SampleSettings;
 use forkscope_records::RunManifest;
 use forkscope_records::types::{Rollout, Validity};
 use forkscope_tasks::Verifier;
 use serde_json::json;
 
 use crate::cli::Settings;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
 use crate::terminal::sanitise::sanitise;
+use crate::work::ledger::Meter;
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, SamplingOptions};
 use crate::work::plan::Plan;
+use crate::work::prompts::ProblemSet;
 use crate::work::{prompts, rollouts, run};
 
 /// What `forkscope sample` takes.
@@ -32,14 +35,14 @@ use crate::work::{prompts, rollouts, run};
 pub struct Arguments {
     /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
-    model: String,
+    pub model: String,
     /// Problems as JSONL, JSON or Parquet, or embedded:problems, embedded:hazardous, embedded:contexts
     #[arg(long, value_name = "FILE")]
-    problems: PathBuf,
+    pub problems: PathBuf,
     #[command(flatten)]
-    sampling: SamplingOptions,
+    pub sampling: SamplingOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub run: RunOptions,
 }
 
 /// Runs the command.
@@ -54,21 +57,61 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     if a.run.dry_run {
         return plan.print(a.run.json);
     }
+    let material = Material {
+        set: &set,
+        prompts: &prompts,
+        sampler,
+        verifier: Verifier::Auto,
+    };
+    let sampled = into_run(a, &named, material, settings, &Meter::default())?;
+    report(a, &sampled, &named)
+}
+
+/// Problems, ready to be sampled.
+pub struct Material<'a> {
+    /// The problems.
+    pub set: &'a ProblemSet,
+    /// As prompts of the model.
+    pub prompts: &'a prompts::Prompts,
+    /// How they are sampled.
+    pub sampler: SampleSettings,
+    /// How answers are found and graded.
+    pub verifier: Verifier,
+}
+
+/// The run of the command: opened, sampled as far as it lacks rollouts, and
+/// completed. Returns its rollouts.
+pub fn into_run(
+    a: &Arguments,
+    named: &Named,
+    material: Material<'_>,
+    settings: &Settings,
+    meter: &Meter,
+) -> Result<Vec<Rollout>, Failure> {
+    let Material {
+        set,
+        prompts,
+        sampler,
+        verifier,
+    } = material;
     let manifest = run::manifest("sample", settings).digest("data", set.digest.as_str());
-    let manifest = run::with_policy(manifest, "model", &named)?;
+    let manifest = run::with_policy(manifest, "model", named)?;
     let manifest = manifest
         .setting("problems", a.problems.display().to_string())
         .setting("limit", json!(a.run.limit));
-    let manifest = with_sampling(manifest, &a.sampling, &prompts);
+    let mut manifest = with_sampling(manifest, &a.sampling, prompts);
+    if verifier != Verifier::Auto {
+        manifest = manifest.setting("verifier", verifier.name());
+    }
     let Some(mut dir) = run::open(&a.run, manifest)? else {
-        return report(a, &forkscope_records::read_rollouts(&a.run.out)?, &named);
+        return Ok(forkscope_records::read_rollouts(&a.run.out)?);
     };
     let job = rollouts::Job {
-        named: &named,
+        named,
         prompts: &prompts.prompts,
         problems: &set.problems,
         settings: sampler,
-        verifier: Verifier::Auto,
+        verifier,
     };
     let progress = Progress::new(
         prompts.prompts.len() as u64 * u64::from(a.sampling.n),
@@ -76,11 +119,12 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         settings,
     );
     let began = Instant::now();
-    let sampled = rollouts::sample(&job, dir.table("rollouts", rollouts::ROW_GROUP)?, &progress)?;
+    let table = dir.table("rollouts", rollouts::ROW_GROUP)?;
+    let sampled = rollouts::sample_metered(&job, table, &progress, meter)?;
     progress.finish();
     dir.time("sample_s", began.elapsed().as_secs_f64());
     dir.complete()?;
-    report(a, &sampled, &named)
+    Ok(sampled)
 }
 
 /// Adds what decides the tokens to a manifest.

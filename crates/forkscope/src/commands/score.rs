@@ -16,6 +16,7 @@ use crate::interrupt::interrupted;
 use crate::terminal::output::Output;
 use crate::terminal::progress::Progress;
 use crate::terminal::sanitise::sanitise;
+use crate::work::ledger::{Meter, Work};
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, TokenOptions};
 use crate::work::plan::Plan;
@@ -33,17 +34,17 @@ use crate::work::run;
 pub struct Arguments {
     /// Model directory, hub id, MODEL+ADAPTER, or embedded:NAME (base, reasoner, guarded, ...)
     #[arg(long, value_name = "M")]
-    model: String,
+    pub model: String,
     /// Rollouts: a run, a rollouts.parquet, or the reference's JSON
     #[arg(long, value_name = "R")]
-    rollouts: PathBuf,
+    pub rollouts: PathBuf,
     /// Most probable tokens to record per position
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
-    record_topk: u16,
+    pub record_topk: u16,
     #[command(flatten)]
-    tokens: TokenOptions,
+    pub tokens: TokenOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub run: RunOptions,
 }
 
 /// Runs the command.
@@ -54,22 +55,35 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     if a.run.dry_run {
         return Plan::scoring(&[&named.policy], &rollouts).print(a.run.json);
     }
+    let rows = into_run(a, &named, &rollouts, &digest, settings, &Meter::default())?;
+    report(a, &rollouts, &rows)
+}
+
+/// The run of the command: opened, scored as far as it lacks rows, and
+/// completed. Returns its rows; `digest` is that of the rollouts.
+pub fn into_run(
+    a: &Arguments,
+    named: &Named,
+    rollouts: &[Rollout],
+    digest: &str,
+    settings: &Settings,
+    meter: &Meter,
+) -> Result<Vec<ScoreRow>, Failure> {
     let manifest = run::manifest("score", settings).digest("data", digest);
-    let manifest = run::with_policy(manifest, "model", &named)?
+    let manifest = run::with_policy(manifest, "model", named)?
         .setting("rollouts", a.rollouts.display().to_string())
         .setting("limit", json!(a.run.limit))
         .setting("record_topk", a.record_topk)
         .setting("row_group_rows", a.tokens.row_group_rows);
-    let rows = match run::open(&a.run, manifest)? {
+    Ok(match run::open(&a.run, manifest)? {
         Some(mut dir) => {
-            crate::work::rollouts::keep(&dir, &rollouts)?;
-            let rows = score(a, &named, &rollouts, &mut dir, settings)?;
+            crate::work::rollouts::keep(&dir, rollouts)?;
+            let rows = score(a, named, rollouts, &mut dir, settings, meter)?;
             dir.complete()?;
             rows
         }
         None => forkscope_records::read_table(&a.run.out.join("tokens.parquet"))?,
-    };
-    report(a, &rollouts, &rows)
+    })
 }
 
 fn score(
@@ -78,6 +92,7 @@ fn score(
     rollouts: &[Rollout],
     dir: &mut RunDir,
     settings: &Settings,
+    meter: &Meter,
 ) -> Result<Vec<ScoreRow>, Failure> {
     let group = a.tokens.row_group_rows as usize;
     let mut table = dir.table::<ScoreRow>("tokens", group)?;
@@ -94,6 +109,7 @@ fn score(
         let began = Instant::now();
         let new = score_window(&named.policy, &window, a.record_topk.into())?;
         seconds += began.elapsed().as_secs_f64();
+        meter.add(Work::scoring(&named.policy, &window));
         progress.inc((new.len() - kept) as u64);
         for row in new.into_iter().skip(kept) {
             rows.push(row.clone());

@@ -1,6 +1,6 @@
 //! Sampling problems into the `rollouts` table of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use forkscope_records::types::{FinishReason, Problem, Rollout, Validity};
 use forkscope_records::{RecordsError, RunDir, TableWriter};
 use forkscope_tasks::Verifier;
 
+use super::ledger::{Meter, Work};
 use super::models::Named;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
@@ -37,8 +38,18 @@ pub struct Job<'a> {
 /// Samples what the table lacks and returns all rollouts in their order.
 pub fn sample(
     job: &Job<'_>,
+    table: TableWriter<Rollout>,
+    progress: &Progress,
+) -> Result<Vec<Rollout>, Failure> {
+    sample_metered(job, table, progress, &Meter::default())
+}
+
+/// As [`sample`], counting the work.
+pub fn sample_metered(
+    job: &Job<'_>,
     mut table: TableWriter<Rollout>,
     progress: &Progress,
+    meter: &Meter,
 ) -> Result<Vec<Rollout>, Failure> {
     let mut rollouts = table.read_kept()?;
     progress.skip(rollouts.len() as u64);
@@ -49,10 +60,12 @@ pub fn sample(
     };
     let mut early: BTreeMap<(usize, u32), Rollout> = BTreeMap::new();
     let mut failed: Option<Failure> = None;
+    let mut asked = HashSet::new();
     if rollouts.len() < total {
         job.named
             .policy
             .sample(job.prompts, &settings, &mut |completion| {
+                meter.add(job.work(&completion, asked.insert(completion.prompt)));
                 early.insert(
                     (completion.prompt, completion.sample),
                     job.rollout(completion),
@@ -106,6 +119,17 @@ fn write_in_order(
 }
 
 impl Job<'_> {
+    /// Of a completion, and of its prompt where it is the first one.
+    fn work(&self, c: &Completion, first: bool) -> Work {
+        let policy = &self.named.policy;
+        let prompt = self.prompts.get(c.prompt).map_or(0, |p| p.ids.len());
+        let mut work = Work::completion(policy, prompt, c.ids.len());
+        if first {
+            work += Work::prompt(policy, prompt);
+        }
+        work
+    }
+
     fn rollout(&self, c: Completion) -> Rollout {
         let prompt = &self.prompts[c.prompt];
         let text = self

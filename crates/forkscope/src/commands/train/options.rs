@@ -85,6 +85,7 @@ impl OptimiserOptions {
     ) -> Result<TrainSettings, Failure> {
         let settings = TrainSettings {
             steps: self.steps(per_epoch)?,
+            schedule_steps: None,
             optimiser: AdamWSettings {
                 learning_rate: self.learning_rate.unwrap_or(rate),
                 beta1: self.adam_beta1,
