@@ -13,3 +13,4 @@ pub mod pool;
 pub mod prompts;
 pub mod rollouts;
 pub mod run;
+pub mod training;

@@ -1,22 +1,20 @@
 //! A training run from its manifest to its summary, whatever the objective.
 
-use std::time::Instant;
-
 use forkscope_records::{RunDir, RunManifest};
 use forkscope_train::HeldOutEvaluation;
 use forkscope_train::engine::{Network, SavedDtype};
-use forkscope_train::run::{Source, TrainSettings, Trained, Trainer};
+use forkscope_train::run::{Evaluate, Source, TrainSettings};
 use serde_json::{Value, json};
 
 use super::start;
 use super::summary;
 use crate::cli::Settings;
 use crate::failure::{Failure, Outcome};
-use crate::interrupt::interrupted;
 use crate::terminal::training::TrainingBar;
 use crate::work::options::RunOptions;
 use crate::work::plan::Plan;
 use crate::work::run;
+use crate::work::training::Training;
 
 /// Everything that is known before the run starts.
 pub struct Session<'a> {
@@ -63,32 +61,20 @@ impl Session<'_> {
 
     /// As [`Session::go`] into a run that is open; the caller completes it.
     pub fn train(&mut self, dir: &mut RunDir, source: &mut dyn Source) -> Result<(), Failure> {
-        let began = Instant::now();
         let what = dir.json().command.clone();
         let mut bar = TrainingBar::new(self.train.steps, &what, self.settings);
-        let trained_values = start::trained(&self.network);
         self.network.save_as(self.saved);
-        let trainer = Trainer::new(&mut self.network, source, dir, self.train.clone());
-        let trainer = trainer.watch(&mut bar).interrupted(&interrupted);
-        let done = match &mut self.evaluation {
-            Some(evaluation) => trainer.evaluate(evaluation).run()?,
-            None => trainer.run()?,
+        let evaluation = self.evaluation.as_mut();
+        let training = Training {
+            network: &mut self.network,
+            source,
+            settings: self.train.clone(),
+            evaluation: evaluation.map(|e| e as &mut dyn Evaluate),
+            parameters: self.parameters,
+            data: self.data.clone(),
         };
+        training.run(dir, &mut bar)?;
         bar.finish();
-        let Trained {
-            steps,
-            skipped,
-            tokens,
-            best,
-        } = done;
-        dir.time("train_s", began.elapsed().as_secs_f64());
-        dir.note("steps", steps);
-        dir.note("skipped_steps", skipped);
-        dir.note("tokens", tokens);
-        dir.note("trained_parameters", trained_values);
-        dir.note("model_parameters", self.parameters);
-        dir.note("data", self.data.clone());
-        dir.note("best", json!(best));
         Ok(())
     }
 

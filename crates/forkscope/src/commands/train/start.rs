@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use forkscope_policy::text::TextSide;
-use forkscope_policy::{Architecture, ModelConfig, ModelFiles, Projection};
+use forkscope_policy::{ModelConfig, ModelFiles};
 use forkscope_records::RunManifest;
 use forkscope_train::engine::{Network, Trainable};
 use forkscope_train::start_from_adapter;
@@ -14,6 +14,7 @@ use crate::embedded;
 use crate::failure::Failure;
 use crate::work::models::{self, Named};
 use crate::work::run;
+pub use crate::work::training::{parameters, trained};
 
 /// A model to train.
 pub struct Start {
@@ -129,39 +130,6 @@ impl Start {
     pub fn parameters(&self) -> u64 {
         parameters(&self.config)
     }
-}
-
-/// Parameters of a model of that configuration: embedding, head where it is not
-/// the embedding, projections with their biases, norms.
-pub fn parameters(c: &ModelConfig) -> u64 {
-    let tables = c.vocab_size * c.hidden_size * if c.tied { 1 } else { 2 };
-    let bias = |p: &Projection| match p {
-        Projection::Q | Projection::K | Projection::V => c.qkv_bias,
-        Projection::O => c.o_bias,
-        Projection::Gate | Projection::Up | Projection::Down => c.mlp_bias,
-    };
-    let projections: usize = Projection::ALL
-        .iter()
-        .map(|p| {
-            let (outputs, inputs) = p.shape(c);
-            outputs * inputs + if bias(p) { outputs } else { 0 }
-        })
-        .sum();
-    let head_norms = match c.architecture {
-        Architecture::Qwen3 => 2 * c.head_dim,
-        _ => 0,
-    };
-    let block = projections + 2 * c.hidden_size + head_norms;
-    (tables + c.layers * block + c.hidden_size) as u64
-}
-
-/// Values that are trained.
-pub fn trained(network: &Network) -> u64 {
-    network
-        .parameters()
-        .iter()
-        .map(|p| p.values.len() as u64)
-        .sum()
 }
 
 /// Whether an adapter is trained, so that the model without it is at hand.
