@@ -58,6 +58,9 @@ pub enum TrainError {
     /// NaN or infinity in a loss or gradient: the run stops.
     #[error("{0}; the batch was kept for inspection, lower the learning rate or mend the data")]
     NonFinite(String),
+    /// A gate could not be decided.
+    #[error(transparent)]
+    Audit(#[from] forkscope_audit::AuditError),
     /// The policy could not be opened, run or sampled.
     #[error(transparent)]
     Policy(#[from] forkscope_policy::PolicyError),
@@ -80,6 +83,7 @@ impl TrainError {
     pub fn is_internal(&self) -> bool {
         match self {
             Self::Internal(_) => true,
+            Self::Audit(error) => error.is_internal(),
             Self::Policy(error) => error.is_internal(),
             Self::Records(error) => error.is_internal(),
             _ => false,

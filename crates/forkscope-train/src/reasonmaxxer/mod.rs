@@ -16,9 +16,11 @@
 
 mod advantage;
 mod base;
+mod candidate;
 mod objective;
 mod order;
 mod pool;
+mod prepare;
 mod processed;
 mod rollout;
 mod settings;
@@ -27,7 +29,9 @@ mod source;
 mod window;
 
 pub use advantage::{AdvantageControl, advantage, advantages, reward_std};
-pub use pool::{Candidate, Pool, PoolCounts, PoolSettings, ProblemStats, select_pool};
+pub use candidate::{Candidate, PoolSettings};
+pub use pool::{Pool, PoolCounts, ProblemStats, select_pool};
+pub use prepare::{Prepared, PreparedCounts, prepare, prepare_with_signal};
 pub use processed::{from_processed, to_processed};
 pub use rollout::PoolRollout;
 pub use settings::{
