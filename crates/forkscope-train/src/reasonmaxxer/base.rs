@@ -6,11 +6,12 @@
 //! rest is computed again, to the same bits. A prompt's states are kept once for
 //! all its rollouts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forkscope_metrics::normaliser;
 use forkscope_policy::{Policy, PromptGroup};
+use forkscope_records::{HiddenStore, PromptAndCompletion};
 use rayon::prelude::*;
 
 use super::rollout::PoolRollout;
@@ -47,6 +48,9 @@ impl BaseRows {
 #[derive(Debug)]
 pub(super) struct Base {
     policy: Policy,
+    store: Option<HiddenStore>,
+    /// Rollouts that were cut, which the store knows as they were.
+    cut: HashSet<usize>,
     with_prompts: bool,
     keep: u64,
     kept: u64,
@@ -72,7 +76,13 @@ pub(super) struct Place {
 }
 
 impl Base {
-    pub fn new(policy: Policy, rollouts: &[PoolRollout], with_prompts: bool, keep: u64) -> Self {
+    pub fn new(
+        policy: Policy,
+        rollouts: &[PoolRollout],
+        cut: HashSet<usize>,
+        with_prompts: bool,
+        keep: u64,
+    ) -> Self {
         let mut first: HashMap<&[u32], usize> = HashMap::new();
         let prompt = |r: &PoolRollout| r.prompt_len.min(r.token_ids.len());
         let same_prompt = rollouts
@@ -82,6 +92,8 @@ impl Base {
             .collect();
         Self {
             policy,
+            store: None,
+            cut,
             with_prompts,
             keep,
             kept: 0,
@@ -91,6 +103,21 @@ impl Base {
             log_probs: HashMap::new(),
             lists: HashMap::new(),
         }
+    }
+
+    /// Takes states that were kept while scoring, where the store has them. Its
+    /// states must be those of this model: the caller compares digests.
+    pub fn with_store(&mut self, store: HiddenStore) -> Result<(), TrainError> {
+        let width = self.policy.config().hidden_size;
+        if store.width() != width {
+            return Err(TrainError::Setting(format!(
+                "the kept hidden states have a width of {} and the model's is {width}; score the \
+                 rollouts with this model and --keep-hidden, or give rollouts without them",
+                store.width()
+            )));
+        }
+        self.store = Some(store);
+        Ok(())
     }
 
     /// The policy that the states belong to.
@@ -154,6 +181,9 @@ impl Base {
         if let Some(rows) = self.prompts.get(&i) {
             return Ok(rows.clone());
         }
+        if let Some((prompt, _)) = self.stored(i, rollout)? {
+            return Ok(Arc::new(prompt.to_vec()));
+        }
         let prompt = &rollout.token_ids[..rollout.prompt_len.min(rollout.token_ids.len())];
         let (first, rest) = prompt.split_at(1.min(prompt.len()));
         self.compute(first, rest)
@@ -167,8 +197,25 @@ impl Base {
         if let Some(rows) = self.completions.get(&i) {
             return Ok(rows.clone());
         }
+        if let Some((_, completion)) = self.stored(i, rollout)? {
+            return Ok(Arc::new(completion.to_vec()));
+        }
         let prompt = &rollout.token_ids[..rollout.prompt_len.min(rollout.token_ids.len())];
         self.compute(prompt, rollout.completion())
+    }
+
+    /// What the store has of a rollout; of one that was cut it has nothing.
+    fn stored(
+        &self,
+        i: usize,
+        rollout: &PoolRollout,
+    ) -> Result<Option<PromptAndCompletion<'_>>, TrainError> {
+        match &self.store {
+            Some(store) if !self.cut.contains(&i) => {
+                Ok(store.rollout(&rollout.problem_id, rollout.sample, &rollout.token_ids)?)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn compute(&self, prompt: &[u32], completion: &[u32]) -> Result<Arc<Vec<f32>>, TrainError> {

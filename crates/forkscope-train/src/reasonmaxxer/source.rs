@@ -1,9 +1,10 @@
 //! The optimiser steps of a ReasonMaxxer run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forkscope_policy::Policy;
+use forkscope_records::HiddenStore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -58,8 +59,11 @@ impl ReasonMaxxerSource {
         settings: ReasonMaxxerSettings,
     ) -> Result<Self, TrainError> {
         settings.check()?;
-        for rollout in &mut rollouts {
-            cut(rollout, settings.max_seq_len);
+        let mut shortened = HashSet::new();
+        for (i, rollout) in rollouts.iter_mut().enumerate() {
+            if cut(rollout, settings.max_seq_len) {
+                shortened.insert(i);
+            }
             check(rollout, &base)?;
         }
         let windows = Windows::new(&rollouts, &settings)?;
@@ -67,7 +71,13 @@ impl ReasonMaxxerSource {
         let beta_neg = settings.adaptive_beta.map_or(settings.beta_neg, |a| a.init);
         Ok(Self {
             weights: weights(&rollouts, settings.normalize_by_problem),
-            base: Base::new(base, &rollouts, with_prompts, settings.keep_bytes),
+            base: Base::new(
+                base,
+                &rollouts,
+                shortened,
+                with_prompts,
+                settings.keep_bytes,
+            ),
             rollouts,
             windows,
             settings,
@@ -82,6 +92,14 @@ impl ReasonMaxxerSource {
             },
             found: Arc::default(),
         })
+    }
+
+    /// Takes the base's hidden states from where `score --keep-hidden` kept them,
+    /// as far as they are there. They must be those of this base; the caller
+    /// compares digests.
+    pub fn with_hidden(mut self, store: HiddenStore) -> Result<Self, TrainError> {
+        self.base.with_store(store)?;
+        Ok(self)
     }
 
     /// Optimiser steps of an epoch.
@@ -251,16 +269,17 @@ impl Source for ReasonMaxxerSource {
     }
 }
 
-/// Cuts a rollout on the right, and its decisions with it.
-fn cut(rollout: &mut PoolRollout, most: usize) {
+/// Cuts a rollout on the right, and its decisions with it; whether it did.
+fn cut(rollout: &mut PoolRollout, most: usize) -> bool {
     if most == 0 || rollout.token_ids.len() <= most {
-        return;
+        return false;
     }
     rollout.token_ids.truncate(most);
     rollout.prompt_len = rollout.prompt_len.min(most);
     rollout.decisions.retain(|t| (*t as usize) < most);
     let completion = rollout.completion().len();
     rollout.entropies_nats.truncate(completion);
+    true
 }
 
 fn check(rollout: &PoolRollout, base: &Policy) -> Result<(), TrainError> {
