@@ -24,4 +24,7 @@ pub enum TaskError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The library math-verify cannot be asked; the sentence says why.
+    #[error("the verifier math-verify is not available: {0}")]
+    MathVerify(String),
 }

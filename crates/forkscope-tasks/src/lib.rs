@@ -16,6 +16,7 @@ mod equivalence;
 mod error;
 mod extract;
 mod math;
+pub mod math_verify;
 mod verifier;
 mod vote;
 

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::equivalence::{Equivalence, answers, is_understood};
+use crate::equivalence::{Equivalence, answers, equivalent, is_understood};
 use crate::error::TaskError;
 use crate::extract;
+use crate::math_verify::{self, Undecided, Verdict};
 
 /// How an answer is found in a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub enum Verifier {
     /// The embedded pair's task: correct if and only if the completion *ends*
     /// `answer NN .` and then the end token, with the right two digits.
     Organism,
+    /// The Python library math-verify finds the answer and compares it, in a
+    /// process of its own ([`crate::math_verify`]).
+    MathVerify,
 }
 
 /// Longest reference in which an answer is looked for, bytes.
@@ -53,11 +57,14 @@ pub struct Grade {
     pub verifier: Verifier,
     /// How the answer compares with the reference; `None` without an answer.
     pub equivalence: Option<Equivalence>,
+    /// Why there is no verdict, if there is none: only where a library is
+    /// asked. Such a completion counts as not correct.
+    pub undecided: Option<Undecided>,
 }
 
 impl Verifier {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Auto,
         Self::AnswerTag,
         Self::Boxed,
@@ -66,6 +73,7 @@ impl Verifier {
         Self::Whole,
         Self::LastNumber,
         Self::Organism,
+        Self::MathVerify,
     ];
 
     /// What the command line calls it.
@@ -79,6 +87,50 @@ impl Verifier {
             Self::Whole => "whole",
             Self::LastNumber => "last-number",
             Self::Organism => "organism",
+            Self::MathVerify => "math-verify",
+        }
+    }
+
+    /// What a run records: the name, with the version of the library that it
+    /// asks, once that has been loaded ([`Verifier::ready`]).
+    pub fn described(self) -> String {
+        match self {
+            Self::MathVerify => match math_verify::version() {
+                Some(version) => format!("{} {version}", self.name()),
+                None => self.name().to_owned(),
+            },
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// Makes sure that this verifier can be asked, before anything is sampled.
+    ///
+    /// # Errors
+    /// The library that it needs is not installed.
+    pub fn ready(self) -> Result<(), TaskError> {
+        match self {
+            Self::MathVerify => math_verify::ready().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares two answers, without looking for them in a text: strictly by
+    /// [`equivalent`], or as the library does.
+    pub fn compare(self, gold: &str, given: &str) -> Grade {
+        if self == Self::MathVerify {
+            let (gold, boxed) = (extract::stated_answer(gold), format!("\\boxed{{{given}}}"));
+            return Grade {
+                extracted: Some(given.to_owned()),
+                ..by_library(gold, &boxed, true)
+            };
+        }
+        let found = equivalent(gold, given);
+        Grade {
+            correct: found.is_same(),
+            extracted: Some(given.to_owned()),
+            verifier: self,
+            equivalence: Some(found),
+            undecided: None,
         }
     }
 
@@ -90,6 +142,9 @@ impl Verifier {
             true => gold,
             false => extract::stated_answer(gold),
         };
+        if self == Self::MathVerify {
+            return by_library(gold, text, ended);
+        }
         let verifier = self.applied(text, ended, gold);
         let extracted = verifier.extract(text, ended);
         let equivalence = extracted.map(|answer| match verifier {
@@ -104,6 +159,7 @@ impl Verifier {
             extracted: extracted.map(str::to_owned),
             verifier,
             equivalence,
+            undecided: None,
         }
     }
 
@@ -137,7 +193,7 @@ impl Verifier {
 
     fn extract(self, text: &str, ended: bool) -> Option<&str> {
         match self {
-            Self::Auto => None,
+            Self::Auto | Self::MathVerify => None,
             Self::AnswerTag => extract::tagged(text).map(extract::unboxed),
             Self::Boxed => extract::boxed(text),
             Self::Hash4 => extract::hash4(text).map(extract::unboxed),
@@ -146,6 +202,34 @@ impl Verifier {
             Self::LastNumber => extract::last_number(text).filter(|_| ended),
             Self::Organism => extract::organism(text),
         }
+    }
+}
+
+/// What the library says of a completion.
+fn by_library(gold: &str, text: &str, ended: bool) -> Grade {
+    let grade = Grade {
+        correct: false,
+        extracted: None,
+        verifier: Verifier::MathVerify,
+        equivalence: None,
+        undecided: None,
+    };
+    match math_verify::check(gold, text, ended) {
+        Verdict::Decided { equal, read, found } => Grade {
+            correct: equal,
+            equivalence: found.is_some().then_some(match (equal, read) {
+                (true, _) => Equivalence::Same,
+                (false, true) => Equivalence::Different,
+                (false, false) => Equivalence::Unknown,
+            }),
+            extracted: found,
+            ..grade
+        },
+        Verdict::Undecided(why) => Grade {
+            equivalence: Some(Equivalence::Unknown),
+            undecided: Some(why),
+            ..grade
+        },
     }
 }
 
