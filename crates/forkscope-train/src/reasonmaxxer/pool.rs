@@ -42,20 +42,21 @@ pub struct ProblemStats {
     pub kept_correct: usize,
 }
 
-/// How many problems and rollouts there were, and where each of them went.
+/// How many problems and rollouts there were, and where each of them went: a
+/// problem is chosen, or left out for the first of the reasons that applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolCounts {
-    /// Problems with at least one usable rollout, or with none that is.
+    /// All problems.
     pub problems: usize,
     /// Without a usable rollout.
     pub problems_unusable: usize,
     /// With rollouts that nobody graded, where those are left out.
     pub problems_ungraded: usize,
-    /// Whose rollouts are all right.
+    /// Whose rollouts are all right, where both outcomes are required.
     pub problems_all_right: usize,
-    /// Whose rollouts are all wrong.
+    /// Whose rollouts are all wrong, where both outcomes are required.
     pub problems_all_wrong: usize,
-    /// Mixed, but outside the band of pass rates.
+    /// Of the others, outside the band of pass rates.
     pub problems_outside_band: usize,
     /// Eligible, but farther from a pass rate of 1/2 than `max_problems` others.
     pub problems_beyond_max: usize,
@@ -216,13 +217,13 @@ fn eligible(
         let correct = members.iter().filter(|c| c.right()).count();
         let pass_rate = correct as f64 / n as f64;
         let mixed = 0 < correct && correct < n;
-        counts.problems_all_right += usize::from(correct == n);
-        counts.problems_all_wrong += usize::from(correct == 0);
         if !mixed && settings.require_both {
+            counts.problems_all_right += usize::from(correct == n);
+            counts.problems_all_wrong += usize::from(correct == 0);
             continue;
         }
         if !(settings.min_pass..=settings.max_pass).contains(&pass_rate) {
-            counts.problems_outside_band += usize::from(mixed);
+            counts.problems_outside_band += 1;
             continue;
         }
         let tokens: usize = members.iter().map(|c| c.completion_tokens()).sum();
@@ -325,8 +326,8 @@ fn nothing_mixed(counts: &PoolCounts, settings: &PoolSettings) -> String {
         _ => "give problems of middling difficulty, or draw more rollouts per problem",
     };
     format!(
-        "no problem of {} can be learned from: {right} all right, {wrong} all wrong, {outside} mixed \
-         but outside pass rates {} to {}, {} ungraded, {} without a usable rollout; a problem needs \
+        "no problem of {} can be learned from: {right} all right, {wrong} all wrong, {outside} \
+         outside pass rates {} to {}, {} ungraded, {} without a usable rollout; a problem needs \
          right and wrong rollouts, best about half of each; {remedy}",
         counts.problems,
         settings.min_pass,

@@ -6,6 +6,7 @@
 //! before column 78) and `run(&Arguments, &Settings) -> Outcome`, a variant of
 //! [`Command`], and a line in [`run`].
 
+mod ablate;
 mod demo;
 mod diff;
 mod distill;
@@ -16,6 +17,7 @@ mod lab;
 mod report;
 mod sample;
 mod score;
+mod select;
 mod train;
 
 use clap::Subcommand;
@@ -34,6 +36,8 @@ pub enum Command {
     Sample(sample::Arguments),
     /// Entropy, log-prob and rank of every completion position under one policy
     Score(score::Arguments),
+    /// The problems of middling difficulty, and the shorter of their rollouts
+    Select(select::Arguments),
     /// Where, token by token, a tuned policy differs from its base
     Diff(Box<diff::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
@@ -44,6 +48,8 @@ pub enum Command {
     Train(train::Arguments),
     /// How small an adapter can be and still do what a tuned policy does: a sweep over ranks
     Distill(Box<distill::Arguments>),
+    /// A grid of arms over one store of rollouts with equal budgets: one table, one figure
+    Ablate(ablate::Arguments),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
@@ -56,9 +62,11 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Demo(arguments) => demo::run(arguments, settings),
         Command::Sample(arguments) => sample::run(arguments, settings),
         Command::Score(arguments) => score::run(arguments, settings),
+        Command::Select(arguments) => select::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Grade(arguments) => grade::run(arguments, settings),
+        Command::Ablate(arguments) => ablate::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
         Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),

@@ -3,13 +3,13 @@
 //! or its processed JSON.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use forkscope_records::digest::sha256_bytes;
 use forkscope_records::import::{ReferenceRollout, read_reference_bytes, read_rollouts_bytes};
 use forkscope_records::types::{Rollout, ScoreRow};
-use forkscope_records::{RunStatus, TableReader, read_run_json};
+use forkscope_records::{HiddenStore, RunStatus, TableReader, read_run_json};
 use forkscope_train::reasonmaxxer::{Candidate, PoolRollout, from_processed};
 
 use super::rollouts::bytes_of;
@@ -17,6 +17,9 @@ use crate::failure::Failure;
 
 /// The document that says that a run holds a pool.
 pub const POOL: &str = "pool.json";
+
+/// The pool as the reference's rollout JSON, in a run of `select`.
+pub const REFERENCE: &str = "reference.json";
 
 /// What a user gave, by what was done to it before.
 #[derive(Debug)]
@@ -68,6 +71,28 @@ pub fn read(given: &Path) -> Result<(GivenRollouts, String), Failure> {
 /// would trim it twice.
 pub fn is_selected(given: &Path) -> bool {
     given.join(POOL).is_file()
+}
+
+/// Digest of the model whose entropies the rollouts have, where the run says.
+pub fn scored_by(given: &Path) -> Option<String> {
+    let json = read_run_json(given).ok()?;
+    let role = match json.command.as_str() {
+        "score" => "model",
+        "select" => "scored_by",
+        _ => return None,
+    };
+    Some(json.digests.get(role)?.as_str()?.to_owned())
+}
+
+/// The run that holds the hidden states of these rollouts: what was given, or
+/// the run that a pool was chosen from, if that is where it was.
+pub fn hidden_run(given: &Path) -> Option<PathBuf> {
+    if HiddenStore::is_in(given) {
+        return Some(given.to_owned());
+    }
+    let json = read_run_json(given).ok()?;
+    let from = PathBuf::from(json.settings.get("rollouts")?.as_str()?);
+    (json.command == "select" && HiddenStore::is_in(&from)).then_some(from)
 }
 
 /// As [`read`], with the rows of a run that was scored.
@@ -139,6 +164,11 @@ fn read_run(dir: &Path) -> Result<(GivenRollouts, Rows, String), Failure> {
     let tokens = dir.join("tokens.parquet");
     // The tokens of `diff` are about two policies, and say nothing of a base alone.
     let scored = matches!(command.as_deref(), None | Some("score" | "select"));
+    let reference = dir.join(REFERENCE);
+    if command.as_deref() == Some("select") && !tokens.is_file() && reference.is_file() {
+        // A pool of scored JSON: its entropies are there.
+        return read_with_rows(&reference);
+    }
     if !scored || !tokens.is_file() {
         return Ok((GivenRollouts::Plain(plain(rollouts)), Rows::new(), digest));
     }
