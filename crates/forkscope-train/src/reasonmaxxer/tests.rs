@@ -332,3 +332,15 @@ fn broken_rollouts_are_refused_by_name() {
     let none = ReasonMaxxerSource::new(Vec::new(), base(), ReasonMaxxerSettings::default());
     assert!(none.is_err());
 }
+
+#[test]
+fn an_adapter_that_changes_nothing_is_at_no_distance() {
+    let network = adapted(&WORDS);
+    let mut source = source(ReasonMaxxerSettings::default());
+    step(&mut source, &network, 0);
+    for found in source.last_window() {
+        let moved = found.delta_logp_pos_sum.abs() + found.delta_logp_neg_sum.abs();
+        assert!(found.kl_loss < 1e-12 && moved < 1e-6, "{found:?}");
+        println!("{} {}", found.kl_loss, moved);
+    }
+}
