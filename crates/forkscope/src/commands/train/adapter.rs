@@ -49,8 +49,10 @@ pub struct LoraOptions {
 
 /// One projection, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub enum Target {
+    /// Every projection of a block.
     All,
+    /// This one.
     One(Projection),
 }
 
@@ -58,32 +60,36 @@ fn short(p: Projection) -> &'static str {
     p.path().rsplit('.').next().unwrap_or_default()
 }
 
-fn target(name: &str) -> Result<Target, String> {
+/// A projection under its name, with or without `_proj`, or `all-linear`.
+pub fn target(name: &str) -> Result<Target, String> {
     if name == "all-linear" {
         return Ok(Target::All);
     }
-    let found = Projection::ALL.into_iter().find(|p| short(*p) == name);
+    let is = |p: &Projection| short(*p) == name || short(*p).strip_suffix("_proj") == Some(name);
+    let found = Projection::ALL.into_iter().find(is);
     found.map(Target::One).ok_or_else(|| {
         let known: Vec<&str> = Projection::ALL.into_iter().map(short).collect();
         format!("a block has {} and no other projection", known.join(", "))
     })
 }
 
+/// The projections that are named, in the order of a block.
+pub fn projections(targets: &[Target]) -> Vec<Projection> {
+    let named = |p: &Projection| targets.contains(&Target::One(*p));
+    match targets.contains(&Target::All) {
+        true => Projection::ALL.to_vec(),
+        false => Projection::ALL.into_iter().filter(named).collect(),
+    }
+}
+
 /// Settings of an adapter of that rank.
 pub fn lora(rank: usize, o: &LoraOptions) -> Result<LoraSettings, Failure> {
-    let targets = match o.target_modules.contains(&Target::All) {
-        true => Projection::ALL.to_vec(),
-        false => Projection::ALL
-            .into_iter()
-            .filter(|p| o.target_modules.contains(&Target::One(*p)))
-            .collect(),
-    };
     let settings = LoraSettings {
         rank,
         alpha: o.lora_alpha.unwrap_or(2.0 * rank as f64),
         dropout: o.lora_dropout,
         rslora: o.rslora,
-        targets,
+        targets: projections(&o.target_modules),
     };
     settings.check().map_err(usage)?;
     Ok(settings)
@@ -121,7 +127,8 @@ impl AdapterOptions {
     }
 }
 
-fn adapter_files(dir: &Path) -> Result<ModelFiles, Failure> {
+/// The files of an adapter that a user named.
+pub fn adapter_files(dir: &Path) -> Result<ModelFiles, Failure> {
     match dir.is_dir() {
         true => Ok(ModelFiles::dir_at(dir)),
         false => Err(Failure::Input(format!(

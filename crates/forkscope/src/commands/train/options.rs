@@ -67,9 +67,21 @@ pub struct OptimiserOptions {
 /// A number format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum SaveDtype {
+pub enum SaveDtype {
+    /// Four bytes a value.
     F32,
+    /// Two bytes a value.
     Bf16,
+}
+
+impl SaveDtype {
+    /// The library's.
+    pub fn saved(self) -> SavedDtype {
+        match self {
+            Self::F32 => SavedDtype::F32,
+            Self::Bf16 => SavedDtype::Bf16,
+        }
+    }
 }
 
 impl OptimiserOptions {
@@ -110,10 +122,7 @@ impl OptimiserOptions {
 
     /// The number format of saved models.
     pub fn saved(&self) -> SavedDtype {
-        match self.save_dtype {
-            SaveDtype::F32 => SavedDtype::F32,
-            SaveDtype::Bf16 => SavedDtype::Bf16,
-        }
+        self.save_dtype.saved()
     }
 
     fn steps(&self, per_epoch: u64) -> Result<u64, Failure> {

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use forkscope_records::RunDir;
 
-pub use meter::{Meter, Work};
+pub use meter::{Meter, Work, forward};
 pub use print::write as write_costs;
 pub use record::{Costs, read_costs};
 
