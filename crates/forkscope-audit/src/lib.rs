@@ -7,4 +7,4 @@ mod scoring;
 pub mod windows;
 
 pub use error::AuditError;
-pub use scoring::{DiffSettings, diff_window, score_window};
+pub use scoring::{DiffSettings, diff_window, prompt_rows, score_window, score_window_keeping};

@@ -7,7 +7,7 @@
 use forkscope_metrics::{
     Class, MetricsError, PairMetrics, RowMetrics, class, pair_rows, score_rows,
 };
-use forkscope_policy::{HiddenRows, Policy};
+use forkscope_policy::{HiddenRows, Policy, PromptGroup};
 use forkscope_records::types::{DiffRow, Rollout, ScoreRow, ShiftClass, TopK, Validity};
 
 use crate::AuditError;
@@ -37,6 +37,16 @@ pub fn score_window(
     rollouts: &[&Rollout],
     topk: usize,
 ) -> Result<Vec<ScoreRow>, AuditError> {
+    Ok(score_window_keeping(policy, rollouts, topk)?.0)
+}
+
+/// The rows of [`score_window`] with the hidden states that they were computed
+/// from, one each.
+pub fn score_window_keeping(
+    policy: &Policy,
+    rollouts: &[&Rollout],
+    topk: usize,
+) -> Result<(Vec<ScoreRow>, HiddenRows), AuditError> {
     let hidden = policy.hidden_rows(&groups(rollouts))?;
     let targets = targets(rollouts);
     let mut logits = Vec::new();
@@ -53,7 +63,20 @@ pub fn score_window(
             out.push(score_row(rollout, t, *token_id, m));
         }
     }
-    Ok(out)
+    Ok((out, hidden))
+}
+
+/// Hidden states that predict all tokens of each prompt but its first, in order.
+pub fn prompt_rows(policy: &Policy, prompts: &[&[u32]]) -> Result<HiddenRows, AuditError> {
+    let groups: Vec<PromptGroup<'_>> = prompts
+        .iter()
+        .filter_map(|prompt| prompt.split_at_checked(1))
+        .map(|(first, rest)| PromptGroup {
+            prompt: first,
+            completions: vec![rest],
+        })
+        .collect();
+    Ok(policy.hidden_rows(&groups)?)
 }
 
 /// One row per completion position of the rollouts, in order.

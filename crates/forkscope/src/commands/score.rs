@@ -2,25 +2,21 @@
 //! completion position under one policy.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
-use forkscope_audit::{score_window, windows};
-use forkscope_records::RunDir;
-use forkscope_records::types::{Rollout, ScoreRow, Validity};
+use forkscope_records::types::{Rollout, Validity};
 use serde_json::json;
 
 use crate::cli::Settings;
 use crate::failure::{Failure, Outcome};
-use crate::interrupt::interrupted;
 use crate::terminal::output::Output;
-use crate::terminal::progress::Progress;
 use crate::terminal::sanitise::sanitise;
-use crate::work::ledger::{Meter, Work};
+use crate::work::ledger::Meter;
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, TokenOptions};
 use crate::work::plan::Plan;
 use crate::work::run;
+use crate::work::scoring::{self, Job, Totals};
 
 /// What `forkscope score` takes.
 #[derive(Debug, Args)]
@@ -41,6 +37,9 @@ pub struct Arguments {
     /// Most probable tokens to record per position
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub record_topk: u16,
+    /// Keep the final hidden states (hidden.f32), so that training on these rollouts need not compute them
+    #[arg(long)]
+    pub keep_hidden: bool,
     #[command(flatten)]
     pub tokens: TokenOptions,
     #[command(flatten)]
@@ -53,14 +52,26 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     let (mut rollouts, digest) = crate::work::rollouts::read(&a.rollouts, a.run.limit)?;
     crate::work::rollouts::check(&a.rollouts, &mut rollouts, &[&named.policy])?;
     if a.run.dry_run {
-        return Plan::scoring(&[&named.policy], &rollouts).print(a.run.json);
+        return plan(a, &named, &rollouts).print(a.run.json);
     }
-    let rows = into_run(a, &named, &rollouts, &digest, settings, &Meter::default())?;
-    report(a, &rollouts, &rows)
+    let totals = into_run(a, &named, &rollouts, &digest, settings, &Meter::default())?;
+    report(a, &rollouts, &totals)
+}
+
+fn plan(a: &Arguments, named: &Named, rollouts: &[Rollout]) -> Plan {
+    let plan = Plan::scoring(&[&named.policy], rollouts);
+    match a.keep_hidden {
+        true => plan.and(
+            "hidden_on_disk",
+            scoring::hidden_bytes(&named.policy, rollouts),
+            "bytes of hidden.f32",
+        ),
+        false => plan,
+    }
 }
 
 /// The run of the command: opened, scored as far as it lacks rows, and
-/// completed. Returns its rows; `digest` is that of the rollouts.
+/// completed. Returns sums over its rows; `digest` is that of the rollouts.
 pub fn into_run(
     a: &Arguments,
     named: &Named,
@@ -68,71 +79,44 @@ pub fn into_run(
     digest: &str,
     settings: &Settings,
     meter: &Meter,
-) -> Result<Vec<ScoreRow>, Failure> {
+) -> Result<Totals, Failure> {
     let manifest = run::manifest("score", settings).digest("data", digest);
     let manifest = run::with_policy(manifest, "model", named)?
         .setting("rollouts", a.rollouts.display().to_string())
         .setting("limit", json!(a.run.limit))
         .setting("record_topk", a.record_topk)
         .setting("row_group_rows", a.tokens.row_group_rows);
-    Ok(match run::open(&a.run, manifest)? {
-        Some(mut dir) => {
-            crate::work::rollouts::keep(&dir, rollouts)?;
-            let rows = score(a, named, rollouts, &mut dir, settings, meter)?;
-            dir.complete()?;
-            rows
-        }
-        None => forkscope_records::read_table(&a.run.out.join("tokens.parquet"))?,
-    })
-}
-
-fn score(
-    a: &Arguments,
-    named: &Named,
-    rollouts: &[Rollout],
-    dir: &mut RunDir,
-    settings: &Settings,
-    meter: &Meter,
-) -> Result<Vec<ScoreRow>, Failure> {
-    let group = a.tokens.row_group_rows as usize;
-    let mut table = dir.table::<ScoreRow>("tokens", group)?;
-    let mut rows = table.read_kept()?;
-    let total: usize = rollouts
-        .iter()
-        .filter(|r| windows::yields_rows(r))
-        .map(|r| r.completion().len())
-        .sum();
-    let progress = Progress::new(total as u64, "positions scored", settings);
-    progress.skip(rows.len() as u64);
-    let mut seconds = 0.0;
-    for (window, kept) in windows::windows(rollouts, table.rows_kept()) {
-        let began = Instant::now();
-        let new = score_window(&named.policy, &window, a.record_topk.into())?;
-        seconds += began.elapsed().as_secs_f64();
-        meter.add(Work::scoring(&named.policy, &window));
-        progress.inc((new.len() - kept) as u64);
-        for row in new.into_iter().skip(kept) {
-            rows.push(row.clone());
-            table.append(row)?;
-        }
-        if interrupted() {
-            return Err(Failure::interrupted());
-        }
-    }
-    table.finish()?;
-    dir.time("score_s", seconds);
-    dir.note("positions", rows.len());
-    Ok(rows)
-}
-
-fn report(a: &Arguments, rollouts: &[Rollout], rows: &[ScoreRow]) -> Outcome {
-    let n = rows.len() as f64;
-    let mean = |f: &dyn Fn(&ScoreRow) -> f64| {
-        (!rows.is_empty()).then(|| rows.iter().map(f).sum::<f64>() / n)
+    // Absent from runs without it, whose run.json stays as it was.
+    let manifest = match a.keep_hidden {
+        true => manifest.setting("keep_hidden", true),
+        false => manifest,
     };
-    let entropy = mean(&|r| r.entropy_nats);
-    let logprob = mean(&|r| f64::from(r.logprob));
-    let greedy = rows.iter().filter(|r| r.token_id == r.argmax_id).count();
+    let Some(mut dir) = run::open(&a.run, manifest)? else {
+        return Ok(Totals::of_run(&a.run.out)?);
+    };
+    crate::work::rollouts::keep(&dir, rollouts)?;
+    let model = match a.keep_hidden {
+        true => Some(named.digest()?),
+        false => None,
+    };
+    let job = Job {
+        policy: &named.policy,
+        rollouts,
+        topk: a.record_topk.into(),
+        row_group: a.tokens.row_group_rows as usize,
+        keep_hidden: model.as_deref(),
+    };
+    let totals = job.run(&mut dir, settings, meter)?;
+    dir.complete()?;
+    Ok(totals)
+}
+
+fn report(a: &Arguments, rollouts: &[Rollout], totals: &Totals) -> Outcome {
+    let positions = totals.positions;
+    let mean = |sum: f64| (positions > 0).then(|| sum / positions as f64);
+    let entropy = mean(totals.entropy_nats);
+    let logprob = mean(totals.logprob_nats);
+    let greedy = totals.greedy;
     let invalid = rollouts
         .iter()
         .filter(|r| !matches!(r.validity, Validity::Ok | Validity::Truncated))
@@ -144,7 +128,7 @@ fn report(a: &Arguments, rollouts: &[Rollout], rows: &[ScoreRow]) -> Outcome {
             "run": a.run.out.display().to_string(),
             "rollouts": rollouts.len(),
             "rollouts_without_rows": invalid,
-            "positions": rows.len(),
+            "positions": positions,
             "mean_entropy_nats": entropy,
             "mean_logprob_nats": logprob,
             "predicted_is_argmax": greedy,
@@ -155,8 +139,7 @@ fn report(a: &Arguments, rollouts: &[Rollout], rows: &[ScoreRow]) -> Outcome {
         out.labelled(
             "positions",
             &format!(
-                "{} of {} rollouts ({invalid} without rows)",
-                rows.len(),
+                "{positions} of {} rollouts ({invalid} without rows)",
                 rollouts.len()
             ),
         )?;
@@ -164,7 +147,7 @@ fn report(a: &Arguments, rollouts: &[Rollout], rows: &[ScoreRow]) -> Outcome {
         out.labelled("log-prob", &format!("{} mean", number(logprob)))?;
         out.labelled(
             "argmax",
-            &format!("{greedy} of {} predicted tokens are the argmax", rows.len()),
+            &format!("{greedy} of {positions} predicted tokens are the argmax"),
         )?;
     }
     out.finish()

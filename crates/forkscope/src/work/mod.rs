@@ -13,4 +13,5 @@ pub mod pool;
 pub mod prompts;
 pub mod rollouts;
 pub mod run;
+pub mod scoring;
 pub mod training;
