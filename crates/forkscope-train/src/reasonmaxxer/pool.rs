@@ -12,7 +12,7 @@
 //! of the completion, its end token included.
 //!
 //! Source: the published pool selection of arXiv 2605.06241, followed to the
-//! letter; `tests/reasonmaxxer_pool.rs` holds it to that program's own output.
+//! letter; `tests/reasonmaxxer_pool/` holds it to that program's own output.
 
 use std::collections::{HashMap, HashSet};
 
