@@ -16,6 +16,38 @@ pub(crate) fn is_sweep(data: &ReportData) -> bool {
     facts::text(&data.run, "command") == Some("distill")
 }
 
+/// Whether the run is a grid of arms (`forkscope ablate`).
+pub(crate) fn is_ablation(data: &ReportData) -> bool {
+    facts::text(&data.run, "command") == Some("ablate")
+}
+
+/// How many arms learnt, and what they are measured on.
+pub(crate) fn ablation_lead(data: &ReportData) -> String {
+    let ids = data.findings.findings.iter().map(|f| f.id.as_str());
+    let arms = ids.filter(|id| id.starts_with("rollouts.")).count();
+    let first = data.findings.findings.first();
+    let problems = first.map_or(0, |f| f.n_clusters);
+    let settings = data.run.get("settings");
+    let split = settings.and_then(|s| s.get("split_name")?.as_str());
+    let split = split.unwrap_or_default();
+    let who = facts::model_name(&data.run, "model").unwrap_or_else(|| "the base".to_owned());
+    format!(
+        "{} arms, the base among them ({who}), were measured on {} held-out {split} problems.{}",
+        number::count(arms as u64),
+        number::count(problems),
+        brackets(&data.findings).unwrap_or_default()
+    )
+}
+
+/// What a grid does not show.
+pub(crate) fn ablation_caveats() -> Vec<String> {
+    vec![
+        "Intervals are over problems and hold for the seeds that were run; the spread over seeds stands beside them.".into(),
+        "Many arms are compared on the same problems: the best of them is best partly by luck, and p-values are of one comparison each.".into(),
+        "Settings that were chosen on these problems flatter the arm that they were chosen for.".into(),
+    ]
+}
+
 /// What was distilled from what, and how near it comes.
 pub(crate) fn sweep_lead(data: &ReportData) -> String {
     let name = |role| facts::model_name(&data.run, role).unwrap_or_else(|| role.to_owned());

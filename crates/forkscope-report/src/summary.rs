@@ -60,6 +60,9 @@ fn lead(data: &ReportData) -> String {
     if evaluated::is_sweep(data) {
         return evaluated::sweep_lead(data);
     }
+    if evaluated::is_ablation(data) {
+        return evaluated::ablation_lead(data);
+    }
     let tuned = facts::model_name(&data.run, "tuned");
     let base = facts::model_name(&data.run, "base");
     let who = match (tuned, base) {
@@ -251,6 +254,10 @@ fn caveats(data: &ReportData) -> Vec<String> {
     }
     if evaluated::is_sweep(data) {
         out.extend(evaluated::sweep_caveats());
+        return out;
+    }
+    if evaluated::is_ablation(data) {
+        out.extend(evaluated::ablation_caveats());
         return out;
     }
     out.push(

@@ -157,7 +157,7 @@ fn per_problem(arm: &AblationArm, kind: Kind, problems: usize) -> Vec<Option<f64
     (0..problems).map(one).collect()
 }
 
-fn share(verdicts: &Vec<Option<bool>>) -> Option<f64> {
+fn share(verdicts: &[Option<bool>]) -> Option<f64> {
     let graded: Vec<bool> = verdicts.iter().flatten().copied().collect();
     let correct = graded.iter().filter(|c| **c).count();
     (!graded.is_empty()).then(|| correct as f64 / graded.len() as f64)
@@ -301,7 +301,7 @@ fn p_value(of: &Finding, differences: &[f64], settings: &FindingSettings) -> Fin
 /// How much the accuracy differs between seeds.
 fn deviation(arm: &AblationArm, kind: Kind) -> Finding {
     let mean = |cell: &AblationCell| {
-        let shares: Vec<f64> = kind.of(cell).iter().filter_map(share).collect();
+        let shares: Vec<f64> = kind.of(cell).iter().filter_map(|v| share(v)).collect();
         (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
     };
     let per_seed: Vec<Option<f64>> = arm.cells.iter().map(mean).collect();

@@ -2,6 +2,7 @@
 //! inline in the page, whose style sheet recolours it by class. Every number
 //! in a figure is the value, low or high of a finding.
 
+mod ablation;
 mod axis;
 mod coverage;
 mod forest;
@@ -32,6 +33,7 @@ pub struct Figure {
 /// absent.
 pub fn figures(findings: &Findings) -> Vec<Figure> {
     let mut out = Vec::new();
+    out.extend(ablation(findings));
     out.extend(coverage(findings));
     out.extend(shares(findings));
     out.extend(profile::figures(findings));
@@ -64,6 +66,15 @@ fn figure(
         caption: caption.into(),
         svg,
     })
+}
+
+fn ablation(findings: &Findings) -> Option<Figure> {
+    figure(
+        "ablation",
+        "Accuracy against tokens touched",
+        "Mean pass@1 of each arm over problems and seeds, with its interval over problems, against the share of completion tokens at which its objective pushed the policy. The dashed line and its band are the base.",
+        |title, caption| ablation::draw(findings, title, caption),
+    )
 }
 
 fn coverage(findings: &Findings) -> Option<Figure> {

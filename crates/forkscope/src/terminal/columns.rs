@@ -30,6 +30,19 @@ impl Columns {
         }
     }
 
+    /// A table whose number of columns is known later than at compile time.
+    pub fn dynamic(heads: Vec<(String, Align)>) -> Self {
+        Self {
+            heads,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row to such a table; missing cells are empty.
+    pub fn push(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
     /// Adds a row; missing cells are empty.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());

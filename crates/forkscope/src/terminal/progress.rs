@@ -34,6 +34,13 @@ impl Progress {
         Self { bar }
     }
 
+    /// A bar that nobody sees.
+    pub fn none() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+        }
+    }
+
     /// Another name before the bar.
     pub fn rename(&self, what: &str) {
         self.bar.set_prefix(sanitise(what).into_owned());

@@ -36,6 +36,28 @@ pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
     Ok(ProblemSet { problems, digest })
 }
 
+/// One problem in so many is held out where no file says which.
+const HELD_OUT_EVERY: usize = 4;
+
+/// Problems to learn from, and every fourth one, which is held out.
+pub fn every_fourth(problems: Vec<Problem>) -> Result<(Vec<Problem>, Vec<Problem>), Failure> {
+    let n = problems.len();
+    let (mut kept, mut held_out) = (Vec::new(), Vec::new());
+    for (i, problem) in problems.into_iter().enumerate() {
+        match i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 {
+            true => held_out.push(problem),
+            false => kept.push(problem),
+        }
+    }
+    if held_out.len() < 2 {
+        return Err(Failure::Input(format!(
+            "of {n} problems every fourth is held out, which are {}; give at least 8 problems, or --eval-problems",
+            held_out.len()
+        )));
+    }
+    Ok((kept, held_out))
+}
+
 /// Prompts with what is to be recorded of how they were made.
 pub struct Prompts {
     /// In the order of the problems.

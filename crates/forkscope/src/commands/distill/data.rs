@@ -15,9 +15,6 @@ use crate::work::models::Named;
 use crate::work::prompts::{self, Prompts};
 use crate::work::rollouts::{self, Job};
 
-/// One problem in so many is held out where no file says which.
-const HELD_OUT_EVERY: usize = 4;
-
 /// Problems and prompts, read and checked.
 pub struct Material {
     /// Problems to distill on, with their prompts; none where rollouts are given.
@@ -56,7 +53,7 @@ impl Material {
             digests.push(("data", set.digest));
             let mut kept = set.problems;
             if a.eval_problems.is_none() {
-                (kept, held_out) = split(kept)?;
+                (kept, held_out) = prompts::every_fourth(kept)?;
             }
             let rendered = render(&kept)?;
             training = Some((kept, rendered));
@@ -118,25 +115,6 @@ impl Material {
         }
         with_sampling(manifest, &a.sampling, &self.prompts)
     }
-}
-
-/// Every fourth problem is held out.
-fn split(problems: Vec<Problem>) -> Result<(Vec<Problem>, Vec<Problem>), Failure> {
-    let n = problems.len();
-    let (mut kept, mut held_out) = (Vec::new(), Vec::new());
-    for (i, problem) in problems.into_iter().enumerate() {
-        match i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 {
-            true => held_out.push(problem),
-            false => kept.push(problem),
-        }
-    }
-    if held_out.len() < 2 {
-        return Err(Failure::Input(format!(
-            "of {n} problems every fourth is held out, which are {}; give at least 8 problems, or --eval-problems",
-            held_out.len()
-        )));
-    }
-    Ok((kept, held_out))
 }
 
 /// Rollouts as examples: those with a completion that the models can take.

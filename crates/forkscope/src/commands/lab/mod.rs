@@ -4,6 +4,7 @@ mod assets;
 mod build;
 mod export;
 mod page;
+mod problems;
 mod shown;
 mod verify;
 
@@ -33,6 +34,8 @@ enum Lab {
     Verify(verify::Arguments),
     /// Writes the organisms into a folder, as model directory and adapters
     Export(export::Arguments),
+    /// Writes problems of a split as JSON Lines
+    Problems(problems::Arguments),
 }
 
 /// Runs the command.
@@ -41,5 +44,6 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         Lab::Build(arguments) => build::run(arguments, settings),
         Lab::Verify(arguments) => verify::run(arguments, settings),
         Lab::Export(arguments) => export::run(arguments, settings),
+        Lab::Problems(arguments) => problems::run(arguments, settings),
     }
 }

@@ -1,0 +1,155 @@
+//! The table of a grid: one line per arm, in the order of the grid.
+
+use std::fs;
+use std::path::Path;
+
+use forkscope_records::types::{Finding, Findings};
+use forkscope_records::{read_findings, read_run_json};
+use forkscope_report::number;
+
+use super::Ablation;
+use super::grid::{Arm, Kind};
+use crate::failure::Outcome;
+use crate::terminal::columns::{Align, Columns};
+use crate::terminal::output::Output;
+use crate::terminal::sanitise::sanitise;
+
+/// Prints what is on the disk.
+pub fn print(ablation: &Ablation<'_>) -> Outcome {
+    let run = &ablation.a.run;
+    let findings = read_findings(&run.out)?;
+    let mut out = Output::open();
+    if run.json {
+        out.json(&findings)?;
+        return out.finish();
+    }
+    let grid = &ablation.grid;
+    let others: Vec<&Arm> = grid
+        .compare_with
+        .iter()
+        .filter_map(|i| grid.arms.get(*i))
+        .collect();
+    for (kind, what) in [("pass_at_1", "sampled"), ("greedy", "greedy")] {
+        let first = grid.arms.first().map(|a| format!("{kind}.{}", a.name));
+        if first.is_none_or(|id| findings.get(&id).is_none()) {
+            continue;
+        }
+        table(ablation, &findings, &others, kind, what)?.write(&mut out)?;
+        out.line("")?;
+    }
+    let eval = &grid.eval;
+    out.labelled(
+        "measured on",
+        &format!(
+            "{} {} problems; sampled: {} at T = {}",
+            ablation.held_out.problems.len(),
+            ablation.a.split_name.name(),
+            eval.samples,
+            eval.temperature
+        ),
+    )?;
+    let seeds: Vec<String> = grid.seeds.iter().map(u64::to_string).collect();
+    out.labelled("seeds", &seeds.join(", "))?;
+    out.labelled("run", &sanitise(&run.out.display().to_string()))?;
+    out.finish()
+}
+
+fn table(
+    ablation: &Ablation<'_>,
+    findings: &Findings,
+    others: &[&Arm],
+    kind: &str,
+    what: &str,
+) -> Result<Columns, crate::failure::Failure> {
+    let mut heads = vec![
+        ("arm".to_owned(), Align::Left),
+        ("rollouts".to_owned(), Align::Right),
+        ("steps".to_owned(), Align::Right),
+        ("tokens".to_owned(), Align::Right),
+        ("touched".to_owned(), Align::Right),
+        (what.to_owned(), Align::Left),
+        ("sd of seeds".to_owned(), Align::Right),
+    ];
+    for other in others {
+        heads.push((format!("- {}", sanitise(&other.name)), Align::Left));
+        heads.push(("p".to_owned(), Align::Right));
+    }
+    heads.push(("seconds".to_owned(), Align::Right));
+    let mut columns = Columns::dynamic(heads);
+    for arm in &ablation.grid.arms {
+        let name = &arm.name;
+        let cell = |id: String| findings.get(&id).map(shown).unwrap_or_default();
+        let mut cells = vec![
+            sanitise(name).into_owned(),
+            cell(format!("rollouts.{name}")),
+            cell(format!("optimizer_steps.{name}")),
+            cell(format!("tokens_trained.{name}")),
+            cell(format!("touched_share.{name}")),
+            cell(format!("{kind}.{name}")),
+            cell(format!("seed_deviation.{kind}.{name}")),
+        ];
+        for other in others {
+            let pair = format!("{kind}.{name}.minus.{}", other.name);
+            cells.push(cell(format!("difference.{pair}")));
+            let p = findings
+                .get(&format!("p_value.{pair}"))
+                .and_then(|f| f.value);
+            cells.push(p.map_or_else(String::new, |p| format!("{p:.4}")));
+        }
+        cells.push(seconds(ablation, arm));
+        columns.push(cells);
+    }
+    Ok(columns)
+}
+
+/// Value and interval; what is undefined says so.
+fn shown(finding: &Finding) -> String {
+    let shown = number::finding(finding);
+    let text = match shown.interval {
+        Some((low, high)) => format!("{} [{low}, {high}]", shown.value),
+        None => shown.value,
+    };
+    sanitise(&text).into_owned()
+}
+
+/// Mean over seeds of the seconds of sampling and learning; not of answering,
+/// which is the measurement and no part of an arm.
+fn seconds(ablation: &Ablation<'_>, arm: &Arm) -> String {
+    if matches!(arm.kind, Kind::Base) {
+        return String::new();
+    }
+    let seeds = &ablation.grid.seeds;
+    let of = |seed: &u64| -> Option<f64> {
+        let cell = ablation.cell_path(arm, *seed);
+        let store = match &arm.kind {
+            Kind::ReasonMaxxer(s) => {
+                let path = ablation.store_path(&s.store, *seed).ok()?;
+                read_run_json(&path).ok()?.timing.seconds
+            }
+            _ => 0.0,
+        };
+        Some(store + trainings(&cell)?)
+    };
+    let all: Option<Vec<f64>> = seeds.iter().map(of).collect();
+    match all {
+        Some(all) if !all.is_empty() => {
+            format!("{:.0}", all.iter().sum::<f64>() / all.len() as f64)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Seconds of the training runs of a cell.
+fn trainings(cell: &Path) -> Option<f64> {
+    let mut total = 0.0;
+    for entry in fs::read_dir(cell).ok()? {
+        let path = entry.ok()?.path();
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        if !name.starts_with("training") {
+            continue;
+        }
+        // Of all attempts that said when they ended.
+        total += read_run_json(&path).ok()?.timing.seconds;
+    }
+    Some(total)
+}
