@@ -6,6 +6,8 @@
     benchsuite/run.py kernel                               the pair metrics alone
     benchsuite/run.py sample --pair DIR --problems FILE    sampling
     benchsuite/run.py train-pretrain | train-lora | train-grpo | train-ops
+    benchsuite/run.py train-reasonmaxxer --checkout DIR    the published trainer
+    benchsuite/run.py score-entropies                      the published scoring
 
 Makes benchsuite/venv on first use (--python names another interpreter),
 repeats every measurement and writes benchsuite/runs/DATE-NAME.json. See
@@ -23,7 +25,10 @@ import sys
 import time
 from pathlib import Path
 
-from train.bench import BENCHES, median, ratio
+from train import bench, reasonmaxxer
+from train.bench import median, ratio
+
+BENCHES = {**bench.BENCHES, **reasonmaxxer.BENCHES}
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -275,10 +280,14 @@ def main():
     parser.add_argument("--steps", type=int, help="timed steps of the training benchmarks")
     parser.add_argument("--corpus", type=Path, help="JSONL of token ids for train-pretrain")
     parser.add_argument("--variants", help="writings of the peer to try, comma-separated (default all)")
+    parser.add_argument("--checkout", type=Path, help="the code of arXiv 2605.06241 (train-reasonmaxxer)")
+    parser.add_argument("--quick", action="store_true", help="small sizes of these two; nothing is recorded")
     parser.add_argument("--peer-only", action="store_true")
     options = parser.parse_args()
     if options.name in ("small", "sample") and not (options.pair and options.problems):
         parser.error(f"{options.name} needs --pair DIR and --problems FILE")
+    if options.checkout:
+        options.checkout = options.checkout.resolve()
     suite = Suite(options)
     before = machine()
     result = BENCHES[options.name](suite) if options.name in BENCHES else getattr(suite, options.name)()
@@ -286,8 +295,9 @@ def main():
               "repeats": options.repeats, "machine": before, "load_average_after": os.getloadavg(),
               "versions": versions(suite.python), "commands": suite.commands, **result}
     path = HERE / "runs" / f"{record['date']}-{options.name}{'-peer' if options.peer_only else ''}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    if not options.quick:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["summary"], indent=1))
 
 
