@@ -109,11 +109,10 @@ pub enum AuditError {
         /// What is wrong, and the remedy.
         problem: String,
     },
-    /// A gate whose threshold suits no position, or every one.
+    /// A gate that suits no position, or every one.
     #[error(
-        "gate {gate} chooses {} of the {positions} completion positions; {distribution}; {}",
-        if *everything { "every one" } else { "none" },
-        if *everything { "give a higher threshold or a share such as quantile:0.05, or \"all\" where every position is meant" } else { "give a lower threshold, or a share such as quantile:0.05" }
+        "gate {gate} chooses {} of the {positions} completion positions; {distribution}; {remedy}",
+        if *everything { "every one" } else { "none" }
     )]
     GateExtreme {
         /// The gate.
@@ -122,6 +121,8 @@ pub enum AuditError {
         everything: bool,
         /// Positions there are.
         positions: u64,
+        /// What to do.
+        remedy: &'static str,
         /// Quantiles of what the gate looks at.
         distribution: String,
     },

@@ -5,12 +5,12 @@
 //! at 1 - s, no interpolation), so a strict threshold at it never chooses more
 //! than s of the sample, and less only where values tie.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::AuditError;
 
 /// A threshold and what it does on the sample that it was found on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Threshold, in the unit of the values (nats of entropy).
     pub tau: f64,
@@ -68,8 +68,9 @@ impl ScoreCurve {
     /// interpolation.
     pub fn quantile(&self, q: f64) -> f64 {
         let n = self.sorted.len();
-        let rank = (q.clamp(0.0, 1.0) * n as f64).ceil() as usize;
-        let at = rank.saturating_sub(1).min(n.saturating_sub(1));
+        let below = at_most(q.clamp(0.0, 1.0), n);
+        let exact = below as f64 / n as f64 >= q;
+        let at = below.saturating_sub(usize::from(exact)).min(n - 1);
         self.sorted.get(at).copied().unwrap_or(f64::NAN)
     }
 

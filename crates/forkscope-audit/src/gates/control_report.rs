@@ -1,6 +1,6 @@
 //! How well a control matches the gate that it stands beside.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::GateInput;
 use super::decide::Global;
@@ -11,7 +11,7 @@ use super::report::over;
 
 /// A control against its reference, over the rollouts whose gate is a control.
 /// Residuals are control minus reference.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlReport {
     /// The reference, or right/wrong references, as text.
     pub reference: String,

@@ -114,9 +114,10 @@ impl Draw<'_> {
         ascending(chosen.into_iter())
     }
 
-    /// Others, position bin by position bin, until their sum of H is nearest to
-    /// the reference's up to that bin; what is missing or too much at a bin's end
-    /// is carried to the next, and at the end to any bin that has positions left.
+    /// Others, position bin by position bin, until their sum of H reaches the
+    /// reference's up to that bin; the one that goes beyond is kept where that is
+    /// nearer. What is missing or too much at a bin's end is carried to the next,
+    /// and from the last to any bin that has positions left.
     pub(super) fn by_mass(&self) -> Vec<u32> {
         let len = self.entropies.len();
         let mut mass = [0.0; POSITION_BINS];
@@ -130,8 +131,7 @@ impl Draw<'_> {
         let mut fill = |pool: &mut Vec<u32>, target: f64| {
             while let Some(at) = pool.last().copied() {
                 let next = sum + self.entropy(at);
-                // Whatever brings nothing nearer stays.
-                if (next - target).abs() >= (sum - target).abs() {
+                if sum >= target || next - target > target - sum {
                     break;
                 }
                 pool.pop();

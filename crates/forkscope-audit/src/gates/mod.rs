@@ -19,6 +19,8 @@ mod matched;
 mod plan;
 mod report;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use calibrate::{Calibration, ScoreCurve, tau_for_share};
 pub use control_report::ControlReport;
@@ -26,7 +28,7 @@ pub use decide::decide;
 pub use gate::{Control, DUAL_WINDOW, Gate, RANDOM_HIGH_NATS, Rule, Score};
 pub use matched::{ENTROPY_BINS, Matching, POSITION_BINS};
 pub use plan::GatePlan;
-pub use report::GateReport;
+pub use report::{GateReport, OutcomeCounts};
 
 /// The numbers of one rollout's completion, one per position.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! What a gate chose, and how well a control matches its reference.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::control_report::ControlReport;
 use super::decide::{Global, check_numbers};
@@ -13,8 +13,37 @@ use crate::AuditError;
 /// The quantiles of a score that a report lists.
 const QUANTILES: [f64; 6] = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99];
 
+/// Positions chosen in the rollouts of one outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct OutcomeCounts {
+    /// Rollouts.
+    pub rollouts: u64,
+    /// Rollouts in which nothing was chosen.
+    pub rollouts_without: u64,
+    /// Completion positions.
+    pub positions: u64,
+    /// Positions chosen.
+    pub selected: u64,
+    /// `selected` / `positions`.
+    pub share: Option<f64>,
+}
+
+impl OutcomeCounts {
+    fn new<'a>(rollouts: impl Iterator<Item = (usize, &'a Vec<u32>)>) -> Self {
+        let mut counts = Self::default();
+        for (len, chosen) in rollouts {
+            counts.rollouts += 1;
+            counts.rollouts_without += u64::from(chosen.is_empty());
+            counts.positions += len as u64;
+            counts.selected += chosen.len() as u64;
+        }
+        counts.share = over(counts.selected as f64, counts.positions as f64);
+        counts
+    }
+}
+
 /// Positions chosen in a set of rollouts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateReport {
     /// The gate, or right/wrong gates, as text.
     pub gate: String,
@@ -47,9 +76,13 @@ pub struct GateReport {
     /// Chosen per fifth of the completion, first to last.
     pub per_fifth: [u64; POSITION_BINS],
     /// H over all positions: quantiles .5, .8, .9, .95, .98, .99 and greatest.
-    pub entropy_quantiles_nats: Vec<f64>,
-    /// The same of the signal, where every rollout has one.
-    pub signal_quantiles: Option<Vec<f64>>,
+    pub entropy_quantiles_nats: Vec<Option<f64>>,
+    /// The same of the signal, where every rollout has one; null where infinite.
+    pub signal_quantiles: Option<Vec<Option<f64>>>,
+    /// Of right rollouts; none where outcomes were not given.
+    pub right: Option<OutcomeCounts>,
+    /// Of wrong rollouts.
+    pub wrong: Option<OutcomeCounts>,
     /// Against the references, where either gate is a control.
     pub control: Option<ControlReport>,
     /// Whether a gate looks at the signal's height, and a gate at H's.
@@ -90,6 +123,13 @@ impl GateReport {
             gates.iter().any(|gate| plain(gate) && signal(gate)),
             gates.iter().any(|gate| plain(gate) && !signal(gate)),
         ];
+        let side = |side: bool| {
+            let all = right.iter().zip(inputs).zip(chosen);
+            let of = all.filter(|((right, _), _)| **right == side);
+            OutcomeCounts::new(of.map(|((_, input), chosen)| (input.entropies.len(), chosen)))
+        };
+        report.right = Some(side(true));
+        report.wrong = Some(side(false));
         report.control = ControlReport::new(plan, inputs, &gates, chosen, &references, &global);
         Ok(report)
     }
@@ -102,36 +142,40 @@ impl GateReport {
         seed: u64,
     ) -> Result<Self, AuditError> {
         let plan = GatePlan::from(gate.clone());
-        Self::new(&plan, inputs, &vec![true; inputs.len()], chosen, seed)
+        let mut report = Self::new(&plan, inputs, &vec![true; inputs.len()], chosen, seed)?;
+        (report.right, report.wrong) = (None, None);
+        Ok(report)
     }
 
-    /// Refuses a gate that chose nothing at all, and one with a threshold that
-    /// chose every position.
+    /// Refuses a gate that chose nothing at all, and a threshold that chose every
+    /// position.
     pub fn refuse_extremes(&self) -> Result<(), AuditError> {
         let everything = self.selected == self.positions && self.looks_at != [false; 2];
         if self.selected > 0 && !everything {
             return Ok(());
         }
-        let line = |name: &str, values: &[f64]| {
-            let listed: Vec<String> = QUANTILES
-                .iter()
-                .zip(values)
-                .map(|(q, x)| format!("{}% {x:.4}", (q * 100.0).round()))
-                .collect();
-            let greatest = values
-                .last()
-                .map_or(String::new(), |x| format!(", greatest {x:.4}"));
-            format!("quantiles of {name}: {}{greatest}", listed.join(", "))
-        };
+        let everything = everything && self.positions > 0;
         let distribution = match (&self.signal_quantiles, self.looks_at) {
             _ if self.positions == 0 => "the completions are empty".to_owned(),
-            (Some(signal), [true, false]) => line("the signal", signal),
-            _ => line("the entropy in nats", &self.entropy_quantiles_nats),
+            (Some(signal), [true, false]) => quantile_text("the signal", signal),
+            _ => quantile_text("the entropy in nats", &self.entropy_quantiles_nats),
+        };
+        let reference = self.control.as_ref().map_or(0, |c| c.reference_selected);
+        let remedy = match (everything, self.positions) {
+            (_, 0) => "give rollouts with completions",
+            (true, _) => {
+                "give a higher threshold or a share such as quantile:0.05, or the gate \"all\" where every position is meant"
+            }
+            (false, _) if reference > 0 => {
+                "its reference leaves nothing to draw from; give a reference that chooses less"
+            }
+            (false, _) => "give a lower threshold, or a share such as quantile:0.05",
         };
         Err(AuditError::GateExtreme {
             gate: self.gate.clone(),
-            everything: everything && self.positions > 0,
+            everything,
             positions: self.positions,
+            remedy,
             distribution,
         })
     }
@@ -145,7 +189,7 @@ impl GateReport {
             sums.add(input, chosen)?;
         }
         let with_positions = sums.positions > 0;
-        let quantiles = |score: Score| -> Result<Vec<f64>, AuditError> {
+        let quantiles = |score: Score| -> Result<Vec<Option<f64>>, AuditError> {
             let of = |input: &GateInput<'_>| match score {
                 Score::Entropy => input.entropies.to_vec(),
                 Score::Signal => input.signal.unwrap_or(&[]).to_vec(),
@@ -155,7 +199,7 @@ impl GateReport {
             }
             let curve = ScoreCurve::new(inputs.iter().flat_map(of))?;
             let at = QUANTILES.iter().chain(&[1.0]);
-            Ok(at.map(|q| curve.quantile(*q)).collect())
+            Ok(at.map(|q| finite(curve.quantile(*q))).collect())
         };
         let outside = sums.positions - sums.selected;
         let signal = (all_signal && with_positions).then_some(());
@@ -171,17 +215,37 @@ impl GateReport {
             entropy_mean_outside_nats: over(sums.entropy_out, outside as f64),
             entropy_mass_nats: sums.entropy_in,
             entropy_mass_share: over(sums.entropy_in, sums.entropy_in + sums.entropy_out),
-            signal_mass: signal.map(|()| sums.signal_in),
+            signal_mass: signal.and_then(|()| finite(sums.signal_in)),
             signal_mass_share: signal
                 .and_then(|()| over(sums.signal_in, sums.signal_in + sums.signal_out)),
             relative_position_mean: over(sums.relative, sums.selected as f64),
             per_fifth: sums.per_fifth,
             entropy_quantiles_nats: quantiles(Score::Entropy)?,
             signal_quantiles: signal.map(|()| quantiles(Score::Signal)).transpose()?,
+            right: None,
+            wrong: None,
             control: None,
             looks_at: [false; 2],
         })
     }
+}
+
+/// For messages.
+fn quantile_text(name: &str, values: &[Option<f64>]) -> String {
+    let number = |x: &Option<f64>| x.map_or("infinite".to_owned(), |x| format!("{x:.4}"));
+    let listed = QUANTILES.iter().zip(values);
+    let listed: Vec<String> = listed
+        .map(|(q, x)| format!("{:.0} % {}", q * 100.0, number(x)))
+        .collect();
+    let greatest = values.last().map_or(String::new(), number);
+    format!(
+        "quantiles of {name}: {}, greatest {greatest}",
+        listed.join(", ")
+    )
+}
+
+fn finite(x: f64) -> Option<f64> {
+    x.is_finite().then_some(x)
 }
 
 /// a / b; none where b is 0 or the ratio is no number.
