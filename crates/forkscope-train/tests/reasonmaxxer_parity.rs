@@ -10,8 +10,8 @@ use std::fmt::Write;
 
 use forkscope_records::{Mode, RunDir, RunManifest};
 use forkscope_train::TrainError;
-use forkscope_train::engine::{Network, Sums};
-use forkscope_train::reasonmaxxer::{MicroBatch, ReasonMaxxerSource};
+use forkscope_train::engine::{Network, Parameter, Sums};
+use forkscope_train::reasonmaxxer::{MicroBatch, ReasonMaxxerSettings, ReasonMaxxerSource};
 use forkscope_train::run::{Source, Step, StepReport, Trainer, Watch};
 use oracle::compare::relative;
 use oracle::page::section;
@@ -99,10 +99,14 @@ fn mean(sum: f64, count: u64) -> f64 {
     sum / count.max(1) as f64
 }
 
-/// Trains a case as the command line does.
-fn train(published: &Published, case: &Case) -> (Recorded, Rates, Network) {
+/// Trains a case as the command line does, under its settings or others.
+fn train(
+    published: &Published,
+    case: &Case,
+    settings: ReasonMaxxerSettings,
+) -> (Recorded, Rates, Network) {
     let mut network = published.network(case);
-    let inner = published.source(case);
+    let inner = published.source(case, settings);
     let settings = case.train_settings(inner.steps_per_epoch());
     let mut source = Recorded {
         inner,
@@ -176,8 +180,18 @@ fn compare(case: &Case, line: usize, ours: &MicroBatch, worst: &mut Worst) {
     }
 }
 
+/// Distance of every tensor from the published trainer's, over its norm.
+fn tensors_apart(published: &Published, case: &Case, network: &Network) -> Vec<(String, f64)> {
+    let one = |parameter: &Parameter| {
+        let golden = published.last(case, &parameter.name);
+        let apart = relative(&parameter.values, &golden);
+        (parameter.name.clone(), apart)
+    };
+    network.parameters().iter().map(one).collect()
+}
+
 fn check(published: &Published, case: &Case) -> Worst {
-    let (source, rates, network) = train(published, case);
+    let (source, rates, network) = train(published, case, case.settings());
     let mut worst = Worst::default();
     let settings = case.train_settings(source.inner.steps_per_epoch());
     let taken = source.windows.len() as u64;
@@ -209,14 +223,11 @@ fn check(published: &Published, case: &Case) -> Worst {
         }
     }
     assert_eq!(lines, case.steps.loss.len(), "{}: lines", case.name);
-    for parameter in network.parameters() {
-        let golden = published.last(case, &parameter.name);
-        let error = relative(&parameter.values, &golden);
+    for (name, error) in tensors_apart(published, case, &network) {
         assert!(
             error <= RELATIVE / 10.0,
-            "{}: {} is {error:e} away",
-            case.name,
-            parameter.name
+            "{}: {name} is {error:e} away",
+            case.name
         );
         worst.tensor = worst.tensor.max(error);
     }
@@ -254,4 +265,29 @@ fn the_published_trainer_is_followed() {
     }
     println!("{table}");
     section("ReasonMaxxer", &table);
+}
+
+/// What holds the engine to the published trainer would notice each setting that
+/// a case has and the first does not.
+#[test]
+fn every_setting_shows_in_the_adapter() {
+    let published = Published::open();
+    let plain = published.cases[0].settings();
+    let mut told_apart = 0;
+    for case in &published.cases {
+        let mut without = plain.clone();
+        // Unseen by the adapter: how often it logs, and when it stops.
+        let own = case.settings();
+        without.log_every = own.log_every;
+        without.early_stop_delta_logp_pos = own.early_stop_delta_logp_pos;
+        if own == without {
+            continue;
+        }
+        let (_, _, network) = train(&published, case, without);
+        let apart = tensors_apart(&published, case, &network);
+        let worst = apart.iter().map(|(_, error)| *error).fold(0.0, f64::max);
+        assert!(worst > PROMISED, "{}: {worst:e}", case.name);
+        told_apart += 1;
+    }
+    assert!(told_apart >= 13, "{told_apart}");
 }

@@ -121,10 +121,11 @@ impl Published {
         network
     }
 
-    pub fn source(&self, case: &Case) -> ReasonMaxxerSource {
+    /// The case's rollouts under any settings.
+    pub fn source(&self, case: &Case, settings: ReasonMaxxerSettings) -> ReasonMaxxerSource {
         let rollouts = self.rollouts[..case.rollouts].to_vec();
         let base = Policy::open_files(self.files.clone(), None).unwrap();
-        ReasonMaxxerSource::new(rollouts, base, case.settings()).unwrap()
+        ReasonMaxxerSource::new(rollouts, base, settings).unwrap()
     }
 
     /// A tensor of the adapter after the last step.
@@ -197,7 +198,7 @@ impl Case {
         })
     }
 
-    fn settings(&self) -> ReasonMaxxerSettings {
+    pub fn settings(&self) -> ReasonMaxxerSettings {
         ReasonMaxxerSettings {
             objective: match self.text("--decision_objective") {
                 Some("delta_hinge") => DecisionObjective::DeltaHinge,
