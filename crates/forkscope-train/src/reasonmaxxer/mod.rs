@@ -19,6 +19,7 @@ mod base;
 mod candidate;
 mod objective;
 mod order;
+mod pivotality;
 mod pool;
 mod prepare;
 mod processed;
@@ -30,6 +31,9 @@ mod window;
 
 pub use advantage::{AdvantageControl, advantage, advantages, reward_std};
 pub use candidate::{Candidate, PoolSettings};
+pub use pivotality::{
+    Pivotality, PivotalitySettings, Probe, ProbeBudget, ProbeCost, ProbeSettings, Prober, pivotality,
+};
 pub use pool::{Pool, PoolCounts, ProblemStats, select_pool};
 pub use prepare::{Prepared, PreparedCounts, prepare, prepare_with_signal};
 pub use processed::{from_processed, to_processed};
