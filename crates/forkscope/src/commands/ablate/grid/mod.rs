@@ -6,7 +6,9 @@
 //! grid, the published recipe.
 
 mod arm;
+mod kinds;
 mod merge;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +20,8 @@ use forkscope_tasks::Verifier;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use arm::{Arm, GrpoArm, Kind, ReasonMaxxerArm, Reference, Split};
+pub use arm::{Arm, Kind};
+pub use kinds::{GrpoArm, ReasonMaxxerArm, Reference, Split};
 
 use crate::failure::Failure;
 

@@ -141,7 +141,7 @@ fn every_complaint_names_file_arm_and_field() {
         (arm(json!({"cross": {"gate": []}})), "`cross.gate`"),
         (arm(json!({"cross": 3})), "`cross`"),
         (
-            arm(json!({"cross": {"rounds.of": [1], "rounds": [2]}})),
+            arm(json!({"cross": {"rounds": [2], "rounds.of": [1]}})),
             "rounds",
         ),
         (
