@@ -78,6 +78,54 @@ fn processed_rollouts_have_their_positions_mapped() {
     }
 }
 
+/// The forms that the published programs write.
+#[test]
+fn lengths_are_checked_and_both_names_of_the_ids_read() {
+    let scored = r#"[{"problem_id": 1, "gen_index": 2, "tokens": [5, 6, 7], "prompt_length": 1,
+        "num_completion_tokens": 2, "num_tokens": 3, "entropies": [0.5, 1.5], "truncated": true,
+        "correct": true, "completion_tokens": [6, 7], "verifier_used": null}]"#;
+    let read_scored = read(scored).unwrap();
+    assert_eq!(read_scored[0].rollout.validity, Validity::Truncated);
+    let processed = r#"{"rollouts": [{"problem_id": "1", "gen_index": 2, "input_ids": [5, 6, 7],
+        "prompt_length": 1, "completion_length": 2, "correct": true, "reward": 1.0,
+        "advantage": 0.25, "entropies": [0.5, 1.5], "generation_pred_start": 0,
+        "decision_positions": [1], "num_pred_tokens": 2, "source_seed": null, "tau_pos": 1.4}],
+        "config": {"tau": 1.4, "source_meta": {}}}"#;
+    let r = &read(processed).unwrap()[0];
+    assert_eq!(r.rollout.token_ids, read_scored[0].rollout.token_ids);
+    assert_eq!((r.reward, r.advantage), (Some(1.0), Some(0.25)));
+    assert_eq!(r.decisions.as_deref(), Some(&[2][..]));
+    // Both names at once, and a length that stands for "not recorded".
+    let both = processed.replace("\"input_ids\"", "\"tokens\": [], \"input_ids\"");
+    assert_eq!(&read(&both).unwrap()[0], r);
+    let without = processed.replace("\"completion_length\": 2", "\"completion_length\": 0");
+    assert!(read(&without).is_ok());
+    for (from, to, expected) in [
+        (
+            "\"completion_length\": 2",
+            "\"completion_length\": 3",
+            "completion_length: is 3",
+        ),
+        (
+            "_pred_start\": 0",
+            "_pred_start\": 1",
+            "generation_pred_start: is 1",
+        ),
+        ("\"num_pred_tokens\"", "\"num_completion_tokens\"", ""),
+        (
+            "\"num_pred_tokens\": 2",
+            "\"num_completion_tokens\": 1",
+            "num_completion_tokens: is 1",
+        ),
+    ] {
+        let said = read(&processed.replace(from, to)).map_or_else(|e| e, |_| String::new());
+        assert!(
+            said.contains(expected) && said.is_empty() == expected.is_empty(),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_a_rollout_is_named() {
     let one = |fields: &str| format!("{{\"rollouts\": [{{{fields}}}]}}");
@@ -157,6 +205,7 @@ fn what_is_written_for_the_reference_reads_back() {
     }
     rollouts[5].decisions = Some(vec![4, 6]);
     rollouts[5].advantage = Some(0.1);
+    rollouts[5].reward = Some(1.0);
     rollouts[5].entropies_nats = Some(vec![0.1, 0.2, 1.0 / 3.0, 0.0, 5e-324]);
     rollouts[5].prompt_text = Some("\u{202e}".into());
     let mut bytes = Vec::new();

@@ -39,12 +39,35 @@ fn document(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// Every object has the fields of its schema, all of them and no others.
+fn fields(schema: &Value, value: &Value) {
+    if let Some(items) = schema.get("items") {
+        let list = value.as_array().unwrap();
+        assert!(!list.is_empty());
+        list.iter().for_each(|v| fields(items, v));
+    }
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
+    let object = value.as_object().unwrap();
+    assert!(object.keys().eq(known.keys()), "{object:?}");
+    assert_eq!(schema["required"].as_array().unwrap().len(), known.len());
+    for (name, inner) in known {
+        fields(inner, &object[name]);
+    }
+}
+
 #[test]
 fn a_scored_run_becomes_a_pool_with_its_rows() {
     let sandbox = scored();
     let said = sandbox.json(&to(SELECT, "pool", &["--write-reference"]));
     let pool = document(&sandbox.path().join("pool/pool.json"));
     assert_eq!(pool["counts"], said["counts"]);
+    let schema = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/schema/pool.schema.json"
+    );
+    fields(&document(Path::new(schema)), &pool);
     let all: Vec<Rollout> = rows(&sandbox, "rollouts/rollouts.parquet");
     let kept: Vec<Rollout> = rows(&sandbox, "pool/rollouts.parquet");
     assert_eq!(said["counts"]["rollouts"], all.len());

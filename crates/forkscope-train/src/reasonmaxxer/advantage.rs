@@ -148,7 +148,7 @@ mod tests {
             (1, 7, 0.3499271061118826),
             (3, 7, 0.4948716593053935),
             (1, 20, 0.21794494717703367),
-            (13, 20, 0.4769696007084728),
+            (13, 20, 0.47696960070847283),
             (5, 17, 0.45564509955381377),
             (999, 1000, 0.03160696125855822),
             (1, u32::MAX, 1.52587890625e-05),
@@ -157,6 +157,12 @@ mod tests {
             assert_eq!(reward_std(n - c, n), expected, "{} of {n}", n - c);
         }
         assert_eq!((reward_std(0, 0), reward_std(7, 7)), (0.0, 0.0));
+        // The bits of all of them up to n = 128, h <- 31 h + bits, from Python too.
+        let pairs = (2..=128).flat_map(|n| (1..n).map(move |c| (c, n)));
+        let hash = pairs.fold(0u64, |h, (c, n)| {
+            h.wrapping_mul(31).wrapping_add(reward_std(c, n).to_bits())
+        });
+        assert_eq!(hash, 0x91d2_7ed3_f38b_c180);
     }
 
     #[test]
