@@ -110,6 +110,8 @@ pub struct Chosen {
     rows: Rows,
     /// Digest of the rollouts that were given.
     digest: String,
+    /// Digest of the model whose entropies they have.
+    scored_by: Option<String>,
 }
 
 /// Reads the rollouts and chooses.
@@ -144,6 +146,7 @@ pub fn choose(a: &Arguments) -> Result<Chosen, Failure> {
         scored,
         rows,
         digest,
+        scored_by: pool::scored_by(&a.rollouts),
     })
 }
 
@@ -157,8 +160,8 @@ pub fn into_run(a: &Arguments, chosen: &Chosen, settings: &Settings) -> Outcome 
         .setting("pool", encode(&chosen.settings)?)
         .setting("write_reference", a.write_reference)
         .setting("row_group_rows", a.tokens.row_group_rows);
-    if let Some(model) = pool::scored_by(&a.rollouts) {
-        manifest = manifest.digest("scored_by", model);
+    if let Some(model) = &chosen.scored_by {
+        manifest = manifest.digest("scored_by", model.as_str());
     }
     let Some(mut dir) = run::open(&a.run, manifest)? else {
         return Ok(());

@@ -4,6 +4,7 @@
 pub mod attempts;
 pub mod compare;
 pub mod footprint;
+pub mod held_out;
 pub mod ledger;
 pub mod models;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod organisms;
 pub mod plan;
 pub mod pool;
 pub mod prompts;
+pub mod reasonmaxxer;
 pub mod rollouts;
 pub mod run;
 pub mod scoring;

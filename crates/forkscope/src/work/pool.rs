@@ -92,7 +92,13 @@ pub fn hidden_run(given: &Path) -> Option<PathBuf> {
     }
     let json = read_run_json(given).ok()?;
     let from = PathBuf::from(json.settings.get("rollouts")?.as_str()?);
-    (json.command == "select" && HiddenStore::is_in(&from)).then_some(from)
+    if json.command != "select" {
+        return None;
+    }
+    // A stage of a longer run names the stage before it from where it lies.
+    [given.join(&from), from]
+        .into_iter()
+        .find(|run| HiddenStore::is_in(run))
 }
 
 /// As [`read`], with the rows of a run that was scored.

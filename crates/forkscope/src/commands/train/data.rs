@@ -89,10 +89,10 @@ impl BatchOptions {
 pub struct PromptOptions {
     /// How a text becomes a prompt: auto, raw, chat, or a family (see docs/cli.md)
     #[arg(long, value_name = "STYLE", default_value = "auto")]
-    prompt_style: String,
+    pub prompt_style: String,
     /// Your own prompt, with {problem} where the problem goes
     #[arg(long, value_name = "FILE", conflicts_with = "prompt_style")]
-    prompt_template: Option<PathBuf>,
+    pub prompt_template: Option<PathBuf>,
 }
 
 impl PromptOptions {

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use forkscope_metrics::stats::BootstrapSettings;
 use forkscope_policy::text::PromptStyle;
-use forkscope_policy::{SampleSettings, Sampling};
+use forkscope_policy::Sampling;
 use forkscope_records::RunManifest;
 use forkscope_tasks::Verifier;
-use forkscope_train::{HeldOutEvaluation, HeldOutSettings};
+use forkscope_train::HeldOutEvaluation;
 use serde_json::json;
 
 use super::start::Start;
 use crate::failure::Failure;
-use crate::interrupt::interrupted;
+use crate::work::held_out::{Asking, check_answers};
 use crate::work::prompts::{self, ProblemSet};
 
 /// How checkpoints are compared.
@@ -35,7 +34,7 @@ pub struct HeldOutOptions {
     /// Their most tokens
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     eval_max_tokens: u32,
-    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole, organism or math-verify
     #[arg(long, value_name = "RULE", default_value = "auto")]
     pub verifier: Verifier,
 }
@@ -56,6 +55,7 @@ impl HeldOutOptions {
         style: &PromptStyle,
         seed: u64,
     ) -> Result<Option<HeldOut>, Failure> {
+        self.verifier.ready()?;
         let Some(path) = &self.eval_problems else {
             return match self.eval_every {
                 0 => Ok(None),
@@ -72,37 +72,18 @@ impl HeldOutOptions {
         };
         sampling.check().map_err(Failure::Usage)?;
         let ProblemSet { problems, digest } = prompts::read(path, None)?;
-        if let Some(problem) = problems.iter().find(|p| p.answer.is_none()) {
-            return Err(Failure::Input(format!(
-                "{}: problem `{}` has no `answer`, so it cannot be graded; add it or leave the problem out",
-                path.display(),
-                problem.id
-            )));
-        }
+        check_answers(path, &problems)?;
         let prompts = prompts::render_text(start.need_text()?, &problems, style, &[])?.prompts;
         prompts::check_context(start.config.rope.context_len(), &prompts)?;
+        let asking = Asking {
+            sampling,
+            n: self.eval_samples,
+            max_tokens: self.eval_max_tokens,
+            verifier: self.verifier,
+            seed,
+        };
         Ok(Some(HeldOut {
-            evaluation: HeldOutEvaluation {
-                prompts,
-                problems,
-                settings: HeldOutSettings {
-                    sampler: SampleSettings {
-                        sampling,
-                        n: self.eval_samples,
-                        max_tokens: self.eval_max_tokens as usize,
-                        seed,
-                        skip: 0,
-                        max_len: usize::MAX,
-                        interrupted,
-                        width: None,
-                    },
-                    verifier: self.verifier,
-                    bootstrap: BootstrapSettings {
-                        seed,
-                        ..BootstrapSettings::default()
-                    },
-                },
-            },
+            evaluation: asking.evaluation(problems, prompts),
             digest,
         }))
     }
@@ -122,6 +103,6 @@ impl HeldOutOptions {
             .setting("eval_samples", self.eval_samples)
             .setting("eval_temperature", self.eval_temperature)
             .setting("eval_max_tokens", self.eval_max_tokens)
-            .setting("eval_verifier", self.verifier.name())
+            .setting("eval_verifier", self.verifier.described())
     }
 }

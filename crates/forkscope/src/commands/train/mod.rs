@@ -10,6 +10,7 @@ mod grpo;
 mod held_out;
 mod options;
 mod pretrain;
+mod reasonmaxxer;
 pub mod session;
 mod sft;
 pub mod start;
@@ -50,6 +51,8 @@ enum Objective {
     Dpo(Box<dpo::Arguments>),
     /// Group-relative policy optimisation with a verifiable reward
     Grpo(Box<grpo::Arguments>),
+    /// Policy selection at gated positions of the base's own rollouts, without RL
+    Reasonmaxxer(Box<reasonmaxxer::Arguments>),
     /// KL(teacher || student) on the teacher's rollouts
     Distill(Box<distill::Arguments>),
 }
@@ -61,6 +64,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         Objective::Sft(a) => sft::run(a, settings),
         Objective::Dpo(a) => dpo::run(a, settings),
         Objective::Grpo(a) => grpo::run(a, settings),
+        Objective::Reasonmaxxer(a) => reasonmaxxer::run(a, settings),
         Objective::Distill(a) => distill::run(a, settings),
     }
 }

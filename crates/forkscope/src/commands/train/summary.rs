@@ -22,7 +22,8 @@ pub fn print(run: &Path, as_json: bool) -> Outcome {
     out.finish()
 }
 
-struct Summary {
+/// A training run as its directory describes it.
+pub struct Summary {
     command: String,
     notes: Map<String, Value>,
     first: Value,
@@ -30,7 +31,8 @@ struct Summary {
 }
 
 impl Summary {
-    fn read(run: &Path) -> Result<Self, Failure> {
+    /// Reads it.
+    pub fn read(run: &Path) -> Result<Self, Failure> {
         let json = read_run_json(run)?;
         let path = run.join(METRICS);
         let text = std::fs::read_to_string(&path).map_err(|source| RecordsError::Read {
@@ -49,11 +51,13 @@ impl Summary {
         })
     }
 
-    fn note(&self, name: &str) -> Value {
+    /// A note of `run.json`.
+    pub fn note(&self, name: &str) -> Value {
         self.notes.get(name).cloned().unwrap_or(Value::Null)
     }
 
-    fn json(&self, run: &Path) -> Value {
+    /// For `--json`.
+    pub fn json(&self, run: &Path) -> Value {
         let best = self.note("best");
         let folder = |name: &str| run.join(name).display().to_string();
         json!({
@@ -74,7 +78,8 @@ impl Summary {
         })
     }
 
-    fn write(&self, run: &Path, out: &mut Output) -> Outcome {
+    /// For reading.
+    pub fn write(&self, run: &Path, out: &mut Output) -> Outcome {
         out.labelled("run", &sanitise(&run.display().to_string()))?;
         let count = |name: &str| self.note(name).as_u64().unwrap_or(0);
         let steps = format!(

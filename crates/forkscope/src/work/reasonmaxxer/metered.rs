@@ -24,14 +24,15 @@ pub struct TrainingCosts {
 }
 
 impl TrainingCosts {
-    pub fn new(base: &Policy, source: &ReasonMaxxerSource, values: u64) -> Self {
+    /// `kept` says that the base's hidden states are there.
+    pub fn new(base: &Policy, source: &ReasonMaxxerSource, values: u64, kept: bool) -> Self {
         let lengths = source.rollouts().iter().map(|r| r.token_ids.len());
         let tokens: usize = lengths.clone().sum();
         let all: f64 = lengths.map(|n| forward(base, 0, n)).sum();
         Self {
             forward: all / tokens.max(1) as f64,
             adapter: 6.0 * values as f64,
-            first_epoch: source.steps_per_epoch(),
+            first_epoch: if kept { 0 } else { source.steps_per_epoch() },
         }
     }
 

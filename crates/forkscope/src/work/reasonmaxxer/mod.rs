@@ -3,8 +3,10 @@
 mod metered;
 pub mod recipe;
 
+use std::path::PathBuf;
+
 use forkscope_policy::ModelFiles;
-use forkscope_records::RunDir;
+use forkscope_records::{HiddenStore, RunDir};
 use forkscope_train::engine::{LoraSettings, Network, SavedDtype, Trainable};
 use forkscope_train::reasonmaxxer::{PoolRollout, ReasonMaxxerSettings, ReasonMaxxerSource};
 use forkscope_train::run::{Evaluate, TrainSettings, Trained, Watch};
@@ -23,6 +25,9 @@ pub struct Lesson<'a> {
     pub base: &'a Named,
     /// What it learns from, in any order.
     pub rollouts: Vec<PoolRollout>,
+    /// A run that holds the base's hidden states of them; without one they are
+    /// computed.
+    pub hidden: Option<PathBuf>,
     /// The loss and the order of rollouts.
     pub objective: ReasonMaxxerSettings,
     /// The adapter.
@@ -53,14 +58,26 @@ impl Lesson<'_> {
     /// Checks rollouts and settings, opens the network, draws the adapter.
     pub fn prepare(self) -> Result<Ready, Failure> {
         let policy = &self.base.policy;
-        let source = ReasonMaxxerSource::new(self.rollouts, policy.clone(), self.objective)?;
+        let mut source = ReasonMaxxerSource::new(self.rollouts, policy.clone(), self.objective)?;
+        let kept = self.hidden.is_some();
+        if let Some(run) = &self.hidden {
+            let store = HiddenStore::open(run)?;
+            if store.model() != self.base.digest()? {
+                return Err(Failure::Input(format!(
+                    "{}: its hidden states are of another model than {}; score the rollouts again",
+                    run.display(),
+                    self.base.spec
+                )));
+            }
+            source = source.with_hidden(store)?;
+        }
         let lora = Trainable::Lora(self.lora);
         let mut network = Network::open(policy.files(), &lora, self.seed)?;
         if let Some(adapter) = self.init {
             start_from_adapter(&mut network, adapter)?;
         }
         network.save_as(self.saved);
-        let costs = metered::TrainingCosts::new(policy, &source, trained(&network));
+        let costs = metered::TrainingCosts::new(policy, &source, trained(&network), kept);
         Ok(Ready {
             source,
             evaluation: self.evaluation,

@@ -6,7 +6,7 @@
 //! number; what is used in the end is a `Recipe` again, and that is recorded.
 
 use forkscope_audit::gates::{Gate, GatePlan};
-use forkscope_policy::Projection;
+use forkscope_policy::{Projection, Sampling};
 use forkscope_train::engine::LoraSettings;
 use forkscope_train::reasonmaxxer::{
     AdvantageControl, DecisionMean, PoolSettings, ReasonMaxxerSettings,
@@ -70,14 +70,40 @@ pub struct SamplingRecipe {
 pub struct HeldOutRecipe {
     /// Problems that are split off, at most a fifth of them.
     pub problems: u64,
-    /// Completions per problem.
+    /// Completions per problem at every checkpoint.
     pub samples: u32,
+    /// Completions per problem at the end.
+    pub test_samples: u32,
     /// Their temperature.
     pub temperature: f64,
     /// Their nucleus.
     pub top_p: f64,
     /// Their most tokens.
     pub max_tokens: u32,
+}
+
+impl SamplingRecipe {
+    /// As the sampler takes it.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+        }
+    }
+}
+
+impl HeldOutRecipe {
+    /// As the sampler takes it.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: 0,
+            min_p: 0.0,
+        }
+    }
 }
 
 /// The adapter.
@@ -89,6 +115,8 @@ pub struct AdapterRecipe {
     pub alpha: f64,
     /// Share of inputs that it does not see while it is trained.
     pub dropout: f64,
+    /// The change is alpha / sqrt(r) (B A) instead; only that of an adapter that is there.
+    pub rslora: bool,
     /// Adapted projections.
     #[serde(serialize_with = "short_names")]
     pub targets: Vec<Projection>,
@@ -145,6 +173,7 @@ impl Recipe {
             held_out: HeldOutRecipe {
                 problems: 60,
                 samples: 1,
+                test_samples: 1,
                 temperature: 0.6,
                 top_p: 0.95,
                 max_tokens: 8192,
@@ -156,6 +185,7 @@ impl Recipe {
                 rank: 32,
                 alpha: 64.0,
                 dropout: 0.0,
+                rslora: false,
                 targets: vec![Projection::Q, Projection::K, Projection::V, Projection::O],
             },
             objective: ReasonMaxxerSettings::default(),
@@ -194,7 +224,7 @@ impl Recipe {
             rank: self.adapter.rank,
             alpha: self.adapter.alpha,
             dropout: self.adapter.dropout,
-            rslora: false,
+            rslora: self.adapter.rslora,
             targets: self.adapter.targets.clone(),
         }
     }
