@@ -1,6 +1,9 @@
 //! What can be asked: the flags that every command shares, and the commands.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser};
+use forkscope_tasks::math_verify;
 
 use crate::commands::Command;
 use crate::failure::{Failure, Outcome};
@@ -37,11 +40,18 @@ pub struct Settings {
     /// No progress on stderr (errors and results are still written)
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// The interpreter that `--verifier math-verify` asks [default: FORKSCOPE_PYTHON, else python3]
+    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
+    pub python: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Starts the process-wide thread pool with the number asked for.
+    /// Starts the process-wide thread pool with the number asked for, and names
+    /// the interpreter.
     pub fn apply(&self) -> Outcome {
+        if let Some(python) = &self.python {
+            math_verify::configure(python.clone());
+        }
         let Some(threads) = self.threads else {
             return Ok(());
         };

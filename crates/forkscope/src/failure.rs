@@ -120,6 +120,12 @@ failures_of!(
     forkscope_records::RecordsError,
 );
 
+impl From<forkscope_tasks::TaskError> for Failure {
+    fn from(error: forkscope_tasks::TaskError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
 impl From<forkscope_train::TrainError> for Failure {
     fn from(error: forkscope_train::TrainError) -> Self {
         use forkscope_train::TrainError;

@@ -42,5 +42,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     cli.settings.apply()?;
-    commands::run(&cli.command, &cli.settings)
+    let outcome = commands::run(&cli.command, &cli.settings);
+    terminal::undecided::report();
+    outcome
 }

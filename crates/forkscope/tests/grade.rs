@@ -85,3 +85,62 @@ fn the_example_of_the_help_runs() {
         ended.stdout
     );
 }
+
+const TWO: &str = concat!(
+    r#"{"gold": "\\frac{1}{2}", "pred": "0.5"}"#,
+    "\n",
+    r#"{"answer": "x^2+2x+1", "completion": "so $\\boxed{(x+1)^3}$"}"#,
+    "\n",
+);
+
+#[test]
+fn without_the_library_its_verifier_names_the_remedy() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a.jsonl", TWO);
+    let args = ["grade", "a.jsonl", "--verifier", "math-verify"];
+    let ended = sandbox.run(&[&args[..], &["--python", "no-such-python"]].concat());
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
+    let said = "no-such-python cannot be started";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
+
+#[test]
+fn the_library_grades_where_it_is_installed() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a.jsonl", TWO);
+    let ended = sandbox.run(&["grade", "a.jsonl", "--verifier", "math-verify"]);
+    if ended.code == Some(3) && ended.stderr.contains("is not available") {
+        eprintln!("skipped: {}", ended.stderr);
+        return;
+    }
+    let expected = json!([
+        {"id": 1, "equivalent": true, "extracted_gold": "\\frac{1}{2}", "extracted_pred": "0.5"},
+        {"id": 2, "equivalent": false, "extracted_gold": "x^2+2x+1", "extracted_pred": "(x+1)^3"},
+    ]);
+    let found: Value = serde_json::from_str(&ended.stdout).expect("one JSON document");
+    assert_eq!((ended.code, found), (Some(0), expected));
+}
+
+/// A worker that ends at its first check: a shell script in place of Python.
+#[cfg(unix)]
+#[test]
+fn undecided_checks_are_counted_and_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    sandbox.file("a.jsonl", TWO);
+    let script = "#!/bin/sh\nread a\necho '{\"version\": \"0\"}'\nread b\n";
+    sandbox.file("python", script);
+    let python = sandbox.path().join("python");
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = sandbox.command();
+    command.args(["grade", "a.jsonl", "--verifier", "math-verify", "--python"]);
+    let output = command.arg(&python).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for line in found.as_array().unwrap() {
+        let verdict = (&line["equivalent"], &line["undecided"]);
+        assert_eq!(verdict, (&json!(false), &json!("failed")));
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("2 of 2 checks undecided"), "{stderr}");
+}

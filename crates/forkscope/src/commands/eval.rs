@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Also one greedy completion (T = 0) per problem
     #[arg(long)]
     pub greedy: bool,
-    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole, organism or math-verify
     #[arg(long, value_name = "RULE", default_value = "auto")]
     pub verifier: Verifier,
     /// Bootstrap replicates of the intervals; 0 for none
@@ -87,6 +87,7 @@ pub fn into_run(
     meter: &Meter,
 ) -> Outcome {
     let ks = ks(a)?;
+    a.verifier.ready()?;
     let sampler = a.sampling.settings(settings.seed)?;
     let manifest = run::manifest("eval", settings).digest("data", set.digest.as_str());
     let manifest = run::with_policy(manifest, "model", named)?
@@ -95,7 +96,7 @@ pub fn into_run(
     let manifest = super::sample::with_sampling(manifest, &a.sampling, prompts)
         .setting("k", json!(ks))
         .setting("greedy", a.greedy)
-        .setting("verifier", a.verifier.name())
+        .setting("verifier", a.verifier.described())
         .setting("replicates", a.replicates);
     let Some(mut dir) = run::open(&a.run, manifest)? else {
         return Ok(());

@@ -6,3 +6,4 @@ pub mod progress;
 pub mod sanitise;
 pub mod table;
 pub mod training;
+pub mod undecided;

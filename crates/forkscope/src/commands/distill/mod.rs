@@ -74,7 +74,7 @@ pub struct Arguments {
     /// What a step's loss is divided by: tokens, sequences, or a number
     #[arg(long, value_name = "BY", default_value = "tokens", value_parser = denominator)]
     loss_divisor: Denominator,
-    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole or organism
+    /// How answers are found: auto, boxed, hash4, answer-tag, final-answer, last-number, whole, organism or math-verify
     #[arg(long, value_name = "RULE", default_value = "auto")]
     verifier: Verifier,
     /// Bootstrap replicates of the intervals; 0 for none
@@ -103,6 +103,7 @@ struct Sweep<'a> {
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
+    a.verifier.ready()?;
     let base = Start::model(&a.base)?;
     let tuned = models::open(&a.tuned)?;
     let Some(base_named) = base.named() else {

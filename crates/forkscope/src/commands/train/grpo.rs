@@ -281,7 +281,7 @@ impl Arguments {
             .setting("min_p", r.min_p)
             .setting("max_completion_length", r.max_completion_length)
             .setting("stop", r.stop.clone())
-            .setting("verifier", self.held_out.verifier.name())
+            .setting("verifier", self.held_out.verifier.described())
             .setting("epsilon", l.epsilon)
             .setting("epsilon_high", l.epsilon_high.unwrap_or(l.epsilon))
             .setting("beta", l.beta)
