@@ -3,19 +3,26 @@
 //! ```text
 //! cargo run --release -p forkscope-tasks --example time_grading [DIR]
 //! ```
-//! On the committed sample of answers, or on the answers of `DIR/*/*.jsonl`:
+//! On the committed sample of answers, or on the answers of `DIR/NAME/*` (JSON Lines, JSON, Parquet):
 //! every answer against itself with other layout, and against the next answer.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 use std::path::Path;
 use std::time::Instant;
 
-use forkscope_tasks::{Verifier, equivalent, stated_answer};
+use forkscope_tasks::{Verifier, equivalent};
 
 fn main() {
-    let answers = match std::env::args().nth(1) {
-        Some(dir) => from_directory(Path::new(&dir)),
-        None => lines(include_str!("../tests/fixtures/answers.jsonl")),
+    let mut answers = match std::env::args().nth(1) {
+        Some(dir) => {
+            let sets = common::benchmarks(Path::new(&dir)).into_iter();
+            sets.flat_map(|(_, answers)| answers).collect()
+        }
+        None => common::sample(),
     };
+    answers.retain(|answer| !answer.is_empty());
     let mut pairs = Vec::new();
     for (i, answer) in answers.iter().enumerate() {
         pairs.push((answer.clone(), answer.replace("\\frac", "\\dfrac") + "\\,"));
@@ -51,43 +58,4 @@ fn main() {
         best.0,
         best.1
     );
-}
-
-fn lines(text: &str) -> Vec<String> {
-    let answer = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line).ok()?;
-        let stated = match value.get("final_answer").and_then(|v| v.as_array()) {
-            Some(items) => {
-                let items: Vec<&str> = items.iter().filter_map(|v| v.as_str()).collect();
-                items.join(", ")
-            }
-            None => ["answer", "solution"].iter().find_map(|name| {
-                let value = value.get(name)?;
-                value
-                    .as_str()
-                    .map(str::to_owned)
-                    .or_else(|| Some(value.to_string()))
-            })?,
-        };
-        Some(stated_answer(&stated).to_owned()).filter(|answer| !answer.is_empty())
-    };
-    text.lines().filter_map(answer).collect()
-}
-
-fn from_directory(dir: &Path) -> Vec<String> {
-    let mut all = Vec::new();
-    for set in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        for file in std::fs::read_dir(set.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if file.path().extension().is_some_and(|e| e == "jsonl") {
-                all.extend(lines(
-                    &std::fs::read_to_string(file.path()).unwrap_or_default(),
-                ));
-            }
-        }
-    }
-    all
 }
