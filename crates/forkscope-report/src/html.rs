@@ -122,6 +122,9 @@ pub(crate) fn heading(data: &ReportData) -> String {
     if evaluated::is_evaluation(data) {
         return evaluated::heading(data);
     }
+    if evaluated::is_ablation(data) {
+        return "Ablation".into();
+    }
     match (
         facts::model_name(&data.run, "tuned"),
         facts::model_name(&data.run, "base"),

@@ -8,10 +8,10 @@ use super::forest::tick_text;
 use super::svg::{Anchor, Ink, Svg};
 use crate::number;
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 250.0;
+const RIGHT: f64 = 270.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 44.0;
 
