@@ -168,3 +168,54 @@ fn a_larger_store_is_taken_where_the_arm_says_so() {
     let grid = read(&with(arms)).unwrap();
     assert_eq!(grid.arms[1].budget, 2.0);
 }
+
+/// The fields of an object's schema, those of objects inside it with a dot.
+fn fields(schema: &Value, at: &str, out: &mut Vec<String>) {
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{at}{name}");
+        fields(inner, &format!("{path}."), out);
+        out.push(path);
+    }
+}
+
+/// The same of a value.
+fn keys(value: &Value, at: &str, out: &mut Vec<String>) {
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        let path = format!("{at}{name}");
+        keys(inner, &format!("{path}."), out);
+        out.push(path);
+    }
+}
+
+#[test]
+fn the_schema_knows_every_field_and_no_other() {
+    let schema = include_str!("../../../../../../docs/schema/ablation-grid.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let of = |field: &str| {
+        let mut out = Vec::new();
+        fields(&schema["properties"][field], "", &mut out);
+        // Objects that are null unless they are given.
+        out.retain(|f| !f.contains("balanced.") && !f.contains("adaptive_beta."));
+        out.sort();
+        out
+    };
+    let keys = |value: Value| {
+        let mut out = Vec::new();
+        keys(&value, "", &mut out);
+        out.sort();
+        out
+    };
+    assert_eq!(of("store"), keys(json!(Store::default())));
+    assert_eq!(of("eval"), keys(json!(Eval::default())));
+    let arm = ReasonMaxxerArm::default();
+    assert_eq!(of("reasonmaxxer"), keys(json!(arm)));
+    assert_eq!(of("grpo"), keys(json!(GrpoArm::default())));
+}
+
+#[test]
+fn the_shipped_grid_is_read() {
+    let grid = include_bytes!("../../../../../../benchsuite/ablate/organism.json");
+    let grid = Grid::read(Path::new("organism.json"), grid).unwrap();
+    assert_eq!(grid.arms.len(), 9);
+    assert_eq!(grid.compare_with, [0, 1, 5]);
+}
