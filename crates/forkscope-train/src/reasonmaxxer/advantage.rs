@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(sorted, start);
         }
         for (at, value) in run(3, true).iter().enumerate() {
-            assert_eq!(at % 3 == 0, *value as usize % 3 == 0);
+            assert_eq!(at % 3 == 0, (*value as usize).is_multiple_of(3));
         }
     }
 }
