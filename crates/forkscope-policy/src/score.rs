@@ -112,9 +112,9 @@ impl Policy {
             .for_each(|(out, hidden)| runner.logits(hidden, out));
     }
 
-    /// Rows whose logits are held at a time: about 160 MB of them.
+    /// Rows whose logits are held at a time: about 96 MB of them.
     pub fn block_rows(&self) -> usize {
-        (40_000_000 / self.vocab_size().max(1)).clamp(32, 4096)
+        (24_000_000 / self.vocab_size().max(1)).clamp(32, 4096)
     }
 }
 

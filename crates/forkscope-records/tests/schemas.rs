@@ -9,7 +9,8 @@ use arrow_schema::DataType;
 use common::{diff_row, manifest, start};
 use forkscope_records::types::{DiffRow, Finding, Findings, Rollout, ScoreRow};
 use forkscope_records::{
-    Mode, Record, RunDir, TokenPieces, read_findings, read_run_json, write_findings,
+    HiddenRollout, HiddenWriter, Mode, Record, RunDir, TokenPieces, read_findings, read_run_json,
+    write_findings,
 };
 use serde_json::{Value, json};
 
@@ -155,6 +156,28 @@ fn documents_fit_their_schemas_and_read_back() {
     run.complete().unwrap();
     check(&schema("run.schema.json"), &value("run.json"), "run").unwrap();
     assert_eq!(read_run_json(&path).unwrap().notes["positions"], 7);
+}
+
+#[test]
+fn the_index_of_hidden_states_fits_its_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = start(&dir.path().join("run"));
+    let mut writer = HiddenWriter::open(&run, "m", 1).unwrap();
+    for (sample, prompt_rows) in [(0, Some(&[0.5f32][..])), (1, None)] {
+        let rollout = HiddenRollout {
+            problem_id: "p",
+            sample,
+            token_ids: &[1, 2, 3],
+            prompt_len: 2,
+            prompt_rows,
+            completion_rows: &[0.25],
+        };
+        writer.append(&rollout).unwrap();
+    }
+    writer.finish().unwrap();
+    let written = std::fs::read(run.path().join("hidden.json")).unwrap();
+    let written: Value = serde_json::from_slice(&written).unwrap();
+    check(&schema("hidden.schema.json"), &written, "hidden").unwrap();
 }
 
 #[test]

@@ -95,16 +95,16 @@ pub fn into_run(
         return Ok(Totals::of_run(&a.run.out)?);
     };
     crate::work::rollouts::keep(&dir, rollouts)?;
-    let model = match a.keep_hidden {
-        true => Some(named.digest()?),
-        false => None,
-    };
+    // Digested once, for the manifest.
+    let digests = &dir.json().digests;
+    let model = digests.get("model").and_then(|d| d.as_str());
+    let model = model.unwrap_or_default().to_owned();
     let job = Job {
         policy: &named.policy,
         rollouts,
         topk: a.record_topk.into(),
         row_group: a.tokens.row_group_rows as usize,
-        keep_hidden: model.as_deref(),
+        keep_hidden: a.keep_hidden.then_some(model.as_str()),
     };
     let totals = job.run(&mut dir, settings, meter)?;
     dir.complete()?;
