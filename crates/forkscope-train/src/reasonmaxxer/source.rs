@@ -181,8 +181,8 @@ impl Source for ReasonMaxxerSource {
             epoch,
             beta_neg: self.moving.beta_neg,
         };
-        let (shards, found) = builder.build(&window, &mut self.base)?;
-        self.found = found;
+        let built = builder.build(&window, &mut self.base)?;
+        self.found = built.found;
         self.moving.step = step;
         let named: Vec<Value> = window
             .iter()
@@ -201,7 +201,7 @@ impl Source for ReasonMaxxerSource {
                 ("epoch".into(), taken as f64 / self.rollouts.len() as f64),
             ],
             inspect: json!({ "rollouts": named }),
-            shards,
+            shards: built.shards,
         })
     }
 

@@ -56,6 +56,14 @@ pub struct MicroBatch {
     pub neg_pressure: f64,
 }
 
+/// A window, ready to be learned from.
+pub(super) struct Built {
+    /// In the order of summation.
+    pub shards: Vec<Box<dyn Shard + Send>>,
+    /// Where the rollouts' terms will be found.
+    pub found: Arc<Mutex<Vec<MicroBatch>>>,
+}
+
 /// What building a window needs.
 pub(super) struct Builder<'a> {
     pub rollouts: &'a [PoolRollout],
@@ -79,12 +87,8 @@ struct Planned {
 }
 
 impl Builder<'_> {
-    /// The shards of a window, and where its rollouts' terms will be found.
-    pub fn build(
-        &self,
-        window: &[usize],
-        base: &mut Base,
-    ) -> Result<(Vec<Box<dyn Shard + Send>>, Arc<Mutex<Vec<MicroBatch>>>), TrainError> {
+    /// The shards of a window.
+    pub fn build(&self, window: &[usize], base: &mut Base) -> Result<Built, TrainError> {
         let planned: Vec<Planned> = window.iter().map(|i| self.plan(*i)).collect();
         let rows = base.rows(window, self.rollouts)?;
         let found = Arc::new(Mutex::new(vec![MicroBatch::default(); window.len()]));
@@ -118,7 +122,7 @@ impl Builder<'_> {
             };
             shards.push(Box::new(self.shard(&part, base)?));
         }
-        Ok((shards, found))
+        Ok(Built { shards, found })
     }
 
     /// What is done at a rollout's positions.
