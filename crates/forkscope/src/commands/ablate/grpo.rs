@@ -19,6 +19,15 @@ impl Ablation<'_> {
         (budget / settings.per_round().max(1) as f64 + 1e-9) as u64
     }
 
+    /// What the bar counts of an arm beside its evaluation: rollouts sampled, and
+    /// learned from.
+    pub fn grpo_units(&self, arm: &Arm, settings: &GrpoArm) -> u64 {
+        let rounds = self.grpo_rounds(arm, settings);
+        rounds
+            .saturating_mul(settings.per_round())
+            .saturating_mul(2)
+    }
+
     /// Rollouts of the grid's store.
     pub fn store_rollouts(&self) -> u64 {
         let store = &self.grid.store;
@@ -96,18 +105,18 @@ impl Ablation<'_> {
             let lora = settings.adapter.lora().map_err(Failure::Input)?;
             let dropout = (lora.dropout > 0.0).then_some(seed);
             let mut network = Network::open(&self.start.files, &Trainable::Lora(lora), seed)?;
-            let steps = rounds * u64::from(settings.iterations);
+            let steps = rounds.saturating_mul(settings.iterations.into());
             let train = settings
                 .optimiser
                 .train(steps, steps, dropout)
                 .map_err(Failure::Input)?;
             let what = format!("{name} seed {seed}");
-            let units = 2 * rounds * settings.per_round();
+            let units = self.grpo_units(arm, settings);
             let (steps, tokens) =
                 self.learn(&mut dir, &mut network, &mut source, train, (&what, units))?;
             let (touched, completion_tokens) = touched(&path, settings)?;
             let cost = Cost {
-                rollouts: rounds * settings.per_round(),
+                rollouts: rounds.saturating_mul(settings.per_round()),
                 steps,
                 tokens,
                 touched,
@@ -116,7 +125,7 @@ impl Ablation<'_> {
             dir.note("cost", json!(cost));
             dir.complete()?;
         } else {
-            self.progress.skip(2 * rounds * settings.per_round());
+            self.progress.skip(self.grpo_units(arm, settings));
         }
         Ok(Made {
             cost: Cost::noted(&path)?,

@@ -48,8 +48,8 @@ use grid::{Grid, Kind, Store};
         findings.json, the table and figure.svg give each arm's pass@1 and greedy accuracy with \
         intervals over problems, its spread over seeds, paired differences, and the share of \
         completion tokens that its objective pushed. docs/ablate.md describes the grid.",
-    after_help = "Example:\n  printf '%s' '{\"schema\": \"forkscope/ablation-grid/1\", \"seeds\": [1], \
-        \\\n    \"arms\": [{\"name\": \"grpo\", \"kind\": \"grpo\"}]}' > grid.json\n  \
+    after_help = "Example:\n  printf '%s' '{\"schema\": \"forkscope/ablation-grid/1\",' ' \"seeds\": [1],' \
+        \\\n    ' \"arms\": [{\"name\": \"grpo\", \"kind\": \"grpo\"}]}' > grid.json\n  \
         forkscope ablate --model embedded:base --problems embedded:problems \\\n    --grid grid.json --dry-run --out grid-of-one"
 )]
 pub struct Arguments {

@@ -22,6 +22,11 @@ struct Row<'a> {
     answers: u64,
 }
 
+/// A sum that stays at the greatest number.
+fn sum(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, u64::saturating_add)
+}
+
 impl Ablation<'_> {
     fn rows(&self) -> Vec<Row<'_>> {
         let row = |arm| {
@@ -42,13 +47,13 @@ impl Ablation<'_> {
             Kind::Base => ("base", 0, Some(0)),
             Kind::ReasonMaxxer(s) => {
                 let rollouts = self.problems_of(&s.store) as u64 * u64::from(s.store.samples);
-                let most = s.optimiser.max_steps * u64::from(s.rounds);
+                let most = s.optimiser.max_steps.saturating_mul(u64::from(s.rounds));
                 ("reasonmaxxer", rollouts, (most > 0).then_some(most))
             }
             Kind::Grpo(s) => {
                 let rounds = self.grpo_rounds(arm, s);
-                let steps = rounds * u64::from(s.iterations);
-                ("grpo", rounds * s.per_round(), Some(steps))
+                let steps = rounds.saturating_mul(s.iterations.into());
+                ("grpo", rounds.saturating_mul(s.per_round()), Some(steps))
             }
         }
     }
@@ -64,16 +69,17 @@ impl Ablation<'_> {
         let learning = match &arm.kind {
             Kind::Base => 0,
             Kind::ReasonMaxxer(s) => self.reasonmaxxer_units(s),
-            Kind::Grpo(s) => 2 * self.grpo_rounds(arm, s) * s.per_round(),
+            Kind::Grpo(s) => self.grpo_units(arm, s),
         };
-        learning + self.answers()
+        learning.saturating_add(self.answers())
     }
 
     /// What the bar counts of everything.
     pub fn all_units(&self) -> u64 {
         let seeds = self.grid.seeds.len() as u64;
-        let cells: u64 = self.grid.arms.iter().map(|arm| self.units(arm)).sum();
-        seeds * (cells + self.stores().iter().map(|(_, n)| n).sum::<u64>())
+        let cells = self.grid.arms.iter().map(|arm| self.units(arm));
+        let stores = self.stores().into_iter().map(|(_, n)| n);
+        seeds.saturating_mul(sum(cells.chain(stores)))
     }
 
     /// Different stores of a seed with their rollouts.
@@ -118,12 +124,14 @@ impl Ablation<'_> {
     pub fn plan(&self) -> Outcome {
         let rows = self.rows();
         let seeds = self.grid.seeds.len() as u64;
-        let stored: u64 = self.stores().iter().map(|(_, n)| n).sum();
-        let online = |r: &&Row<'_>| r.kind == "grpo";
-        let later: u64 = rows.iter().filter(online).map(|r| r.rollouts).sum();
-        let answers: u64 = rows.iter().map(|r| r.answers).sum();
-        let longest = u64::from(self.grid.store.max_tokens.max(self.grid.eval.max_tokens));
-        let tokens = seeds * (stored + later + answers) * longest;
+        let stored = self.stores().into_iter().map(|(_, n)| n);
+        let online = rows.iter().filter(|r| r.kind == "grpo");
+        let rollouts = seeds.saturating_mul(sum(stored.chain(online.map(|r| r.rollouts))));
+        let answers = seeds.saturating_mul(sum(rows.iter().map(|r| r.answers)));
+        let longest = self.grid.store.max_tokens.max(self.grid.eval.max_tokens);
+        let tokens = rollouts
+            .saturating_add(answers)
+            .saturating_mul(longest.into());
         let mut out = Output::open();
         if self.a.run.json {
             let arms: Vec<_> = rows
@@ -141,8 +149,8 @@ impl Ablation<'_> {
                 "cells": seeds * rows.len() as u64,
                 "store_rollouts": self.store_rollouts(),
                 "held_out_problems": self.held_out.problems.len(),
-                "rollouts": seeds * (stored + later),
-                "answers": seeds * answers,
+                "rollouts": rollouts,
+                "answers": answers,
                 "completion_tokens_at_most": tokens,
                 "arms": arms,
             }))?;
@@ -178,14 +186,14 @@ impl Ablation<'_> {
             "rollouts",
             &format!(
                 "{} to learn from, stores shared by the arms of a seed",
-                seeds * (stored + later)
+                rollouts
             ),
         )?;
         out.labelled(
             "answers",
             &format!(
                 "{} to {} held-out problems",
-                seeds * answers,
+                answers,
                 self.held_out.problems.len()
             ),
         )?;

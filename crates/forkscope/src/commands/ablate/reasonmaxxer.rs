@@ -76,6 +76,8 @@ impl Ablation<'_> {
             if let Some(mut dir) = run::open(&self.options(&round.path), manifest)? {
                 self.round(&round, &mut dir)?;
                 dir.complete()?;
+            } else {
+                self.progress.skip(self.one_round_units(arm, number));
             }
             made.cost.add(&Cost::noted(&round.path)?);
             made.adapter = Some(adapter_of(&round.path));
@@ -232,15 +234,20 @@ impl Ablation<'_> {
         }
     }
 
-    /// What the bar counts of an arm beside its evaluation.
-    pub fn reasonmaxxer_units(&self, arm: &ReasonMaxxerArm) -> u64 {
-        let later = |r: u32| match r {
+    /// What the bar counts of a round: what it samples and what it learns from.
+    fn one_round_units(&self, arm: &ReasonMaxxerArm, round: u32) -> u64 {
+        let sampled = match round {
             0 => 0,
             r => self.round_rollouts(arm, r),
         };
-        (0..arm.rounds)
-            .map(|r| self.round_units(arm, r) + later(r))
-            .sum()
+        self.round_units(arm, round).saturating_add(sampled)
+    }
+
+    /// What the bar counts of an arm beside its evaluation.
+    pub fn reasonmaxxer_units(&self, arm: &ReasonMaxxerArm) -> u64 {
+        let rounds = 0..arm.rounds;
+        let units = rounds.map(|r| self.one_round_units(arm, r));
+        units.fold(0, u64::saturating_add)
     }
 }
 

@@ -12,6 +12,9 @@ pub struct Defaults<'a> {
     pub grpo: &'a Map<String, Value>,
 }
 
+/// Parts of a path; settings are nested less deeply.
+const MOST_PARTS: usize = 8;
+
 /// An arm's name and the rest of its fields.
 pub type NamedArm = (String, Map<String, Value>);
 
@@ -60,6 +63,11 @@ pub fn expand(i: usize, given: &Map<String, Value>) -> Result<Vec<NamedArm>, Str
     };
     let mut out = vec![(name.clone(), settings)];
     for (path, values) in &cross {
+        if path.split('.').count() > MOST_PARTS {
+            return Err(format!(
+                "arm `{name}`: a path of `cross` has more than {MOST_PARTS} parts; give a field of the arm"
+            ));
+        }
         let values = match values {
             Value::Array(values) if !values.is_empty() => values,
             _ => {

@@ -141,6 +141,10 @@ fn every_complaint_names_file_arm_and_field() {
         (arm(json!({"cross": {"gate": []}})), "`cross.gate`"),
         (arm(json!({"cross": 3})), "`cross`"),
         (
+            arm(json!({"cross": {"a.".repeat(9000): [1]}})),
+            "more than 8 parts",
+        ),
+        (
             arm(json!({"cross": {"rounds": [2], "rounds.of": [1]}})),
             "rounds",
         ),
