@@ -18,7 +18,7 @@ use crate::terminal::output::Output;
 use crate::terminal::sanitise::sanitise;
 use crate::work::options::{RunOptions, TokenOptions};
 use crate::work::plan::Plan;
-use crate::work::pool::{self, GivenRollouts, POOL, REFERENCE, Rows};
+use crate::work::pool::{self, GivenRollouts, POOL, REFERENCE, Rows, Tokens};
 use crate::work::run;
 
 /// What `forkscope select` takes.
@@ -107,7 +107,7 @@ pub struct Chosen {
     /// Whether its rollouts have entropies.
     pub scored: bool,
     /// Rows of the rollouts that were given, where those are a scored run.
-    rows: Rows,
+    tokens: Option<Tokens>,
     /// Digest of the rollouts that were given.
     digest: String,
     /// Digest of the model whose entropies they have.
@@ -124,7 +124,7 @@ pub fn choose(a: &Arguments) -> Result<Chosen, Failure> {
              give the rollouts that it was chosen from"
         )));
     }
-    let (given, rows, digest) = pool::read_with_rows(&a.rollouts)?;
+    let (given, tokens, digest) = pool::read_with_tokens(&a.rollouts)?;
     let (candidates, scored) = match given.limited(a.run.limit) {
         GivenRollouts::Scored(candidates) => (candidates, true),
         GivenRollouts::Plain(candidates) => (candidates, false),
@@ -144,7 +144,7 @@ pub fn choose(a: &Arguments) -> Result<Chosen, Failure> {
         pool,
         settings,
         scored,
-        rows,
+        tokens,
         digest,
         scored_by: pool::scored_by(&a.rollouts),
     })
@@ -177,11 +177,12 @@ fn write(a: &Arguments, chosen: &Chosen, dir: &RunDir) -> Outcome {
     let pool = &chosen.pool;
     let rollouts: Vec<Rollout> = pool.rollouts.iter().map(|c| c.rollout.clone()).collect();
     crate::work::rollouts::keep(dir, &rollouts)?;
-    if !chosen.rows.is_empty() {
+    if let Some(tokens) = &chosen.tokens {
         let mut table = dir.table::<ScoreRow>("tokens", a.tokens.row_group_rows as usize)?;
         if !table.is_whole() {
             let kept = usize::try_from(table.rows_kept()).unwrap_or(usize::MAX);
-            for row in rows_of(&chosen.rows, &rollouts).skip(kept) {
+            let rows = tokens.of(&rollouts)?;
+            for row in in_order(&rows, &rollouts).skip(kept) {
                 table.append(row.clone())?;
             }
         }
@@ -191,7 +192,7 @@ fn write(a: &Arguments, chosen: &Chosen, dir: &RunDir) -> Outcome {
         return Err(Failure::interrupted());
     }
     // Entropies that came without rows have no other place in a run.
-    if a.write_reference || (chosen.scored && chosen.rows.is_empty()) {
+    if a.write_reference || (chosen.scored && chosen.tokens.is_none()) {
         let mut bytes = Vec::new();
         let list: Vec<ReferenceRollout> = pool.rollouts.iter().map(reference).collect();
         write_reference(&mut bytes, &dir.path().join(REFERENCE), &list)?;
@@ -211,7 +212,7 @@ fn write(a: &Arguments, chosen: &Chosen, dir: &RunDir) -> Outcome {
 }
 
 /// The rows of these rollouts, in their order.
-fn rows_of<'r>(rows: &'r Rows, rollouts: &'r [Rollout]) -> impl Iterator<Item = &'r ScoreRow> {
+fn in_order<'r>(rows: &'r Rows, rollouts: &'r [Rollout]) -> impl Iterator<Item = &'r ScoreRow> {
     let of = |r: &'r Rollout| rows.get(&(r.problem_id.clone(), r.sample));
     rollouts.iter().filter_map(of).flatten()
 }
@@ -229,7 +230,7 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
 }
 
 /// Completion tokens of the pool.
-fn tokens(pool: &Pool) -> usize {
+fn completion_tokens(pool: &Pool) -> usize {
     pool.rollouts.iter().map(Candidate::completion_tokens).sum()
 }
 
@@ -240,7 +241,11 @@ fn plan(pool: &Pool) -> Plan {
         ("problems_chosen", c.problems_chosen as f64, "problems"),
         ("rollouts_given", c.rollouts as f64, "rollouts"),
         ("rollouts_kept", c.rollouts_kept as f64, "rollouts"),
-        ("completion_tokens_kept", tokens(pool) as f64, "tokens"),
+        (
+            "completion_tokens_kept",
+            completion_tokens(pool) as f64,
+            "tokens",
+        ),
     ])
 }
 
@@ -255,7 +260,7 @@ fn report(a: &Arguments, pool: &Pool) -> Outcome {
             "run": a.run.out.display().to_string(),
             "counts": encode(c)?,
             "mean_pass_rate": mean,
-            "completion_tokens": tokens(pool),
+            "completion_tokens": completion_tokens(pool),
         }))?;
         return out.finish();
     }
@@ -281,7 +286,7 @@ fn report(a: &Arguments, pool: &Pool) -> Outcome {
             "{} of {}, {} completion tokens: the longest has {}, {} are truncated",
             c.rollouts_kept,
             c.rollouts,
-            tokens(pool),
+            completion_tokens(pool),
             c.cutoff_completion_tokens,
             c.rollouts_kept_truncated,
         ),

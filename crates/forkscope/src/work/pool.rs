@@ -59,11 +59,50 @@ fn first<T>(mut all: Vec<T>, limit: u64, id: impl Fn(&T) -> &String) -> Vec<T> {
 /// Rows of `tokens.parquet` by rollout, (problem, sample).
 pub type Rows = HashMap<(String, u32), Vec<ScoreRow>>;
 
+/// A `tokens.parquet` as it was read, still compressed.
+pub struct Tokens {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+impl Tokens {
+    /// The rows of these rollouts.
+    pub fn of(&self, rollouts: &[Rollout]) -> Result<Rows, Failure> {
+        let names = rollouts.iter().map(|r| (r.problem_id.clone(), r.sample));
+        let mut rows: Rows = names.map(|name| (name, Vec::new())).collect();
+        self.each(|row| {
+            if let Some(of) = rows.get_mut(&(row.problem_id.clone(), row.sample)) {
+                of.push(row);
+            }
+        })?;
+        Ok(rows)
+    }
+
+    /// What is needed of all rows: t, token and H.
+    fn entropies(&self) -> Result<Entropies, Failure> {
+        let mut all = Entropies::new();
+        self.each(|row| {
+            let of = all.entry((row.problem_id, row.sample)).or_default();
+            of.push((row.t, row.token_id, row.entropy_nats));
+        })?;
+        Ok(all)
+    }
+
+    fn each(&self, mut take: impl FnMut(ScoreRow)) -> Result<(), Failure> {
+        for batch in TableReader::<ScoreRow>::from_bytes(self.bytes.clone(), &self.path)? {
+            batch?.into_iter().for_each(&mut take);
+        }
+        Ok(())
+    }
+}
+
+type Entropies = HashMap<(String, u32), Vec<(u32, u32, f64)>>;
+
 /// Reads the rollouts of what a user gave, in the order of the file, with the
 /// SHA-256 of the very bytes that were read (of a run with scores, that of the
 /// digests of both tables).
 pub fn read(given: &Path) -> Result<(GivenRollouts, String), Failure> {
-    let (rollouts, _, digest) = read_with_rows(given)?;
+    let (rollouts, _, digest) = read_with_tokens(given)?;
     Ok((rollouts, digest))
 }
 
@@ -102,7 +141,7 @@ pub fn hidden_run(given: &Path) -> Option<PathBuf> {
 }
 
 /// As [`read`], with the rows of a run that was scored.
-pub fn read_with_rows(given: &Path) -> Result<(GivenRollouts, Rows, String), Failure> {
+pub fn read_with_tokens(given: &Path) -> Result<(GivenRollouts, Option<Tokens>, String), Failure> {
     if given.is_dir() {
         return read_run(given);
     }
@@ -110,10 +149,10 @@ pub fn read_with_rows(given: &Path) -> Result<(GivenRollouts, Rows, String), Fai
     let digest = sha256_bytes(&bytes);
     if bytes.starts_with(b"PAR1") {
         let rollouts = read_rollouts_bytes(bytes, given)?;
-        return Ok((GivenRollouts::Plain(plain(rollouts)), Rows::new(), digest));
+        return Ok((GivenRollouts::Plain(plain(rollouts)), None, digest));
     }
     let rollouts = read_reference_bytes(&bytes, given)?;
-    Ok((of_reference(given, rollouts)?, Rows::new(), digest))
+    Ok((of_reference(given, rollouts)?, None, digest))
 }
 
 fn plain(rollouts: Vec<Rollout>) -> Vec<Candidate> {
@@ -161,7 +200,7 @@ fn of_reference(path: &Path, rollouts: Vec<ReferenceRollout>) -> Result<GivenRol
     })
 }
 
-fn read_run(dir: &Path) -> Result<(GivenRollouts, Rows, String), Failure> {
+fn read_run(dir: &Path) -> Result<(GivenRollouts, Option<Tokens>, String), Failure> {
     let command = whole_run(dir)?;
     let path = dir.join("rollouts.parquet");
     let bytes = bytes_of(&path)?;
@@ -173,19 +212,23 @@ fn read_run(dir: &Path) -> Result<(GivenRollouts, Rows, String), Failure> {
     let reference = dir.join(REFERENCE);
     if command.as_deref() == Some("select") && !tokens.is_file() && reference.is_file() {
         // A pool of scored JSON: its entropies are there.
-        return read_with_rows(&reference);
+        return read_with_tokens(&reference);
     }
     if !scored || !tokens.is_file() {
-        return Ok((GivenRollouts::Plain(plain(rollouts)), Rows::new(), digest));
+        return Ok((GivenRollouts::Plain(plain(rollouts)), None, digest));
     }
     let bytes = bytes_of(&tokens)?;
     let digest = sha256_bytes(format!("{digest}\n{}\n", sha256_bytes(&bytes)).as_bytes());
-    let rows = rows_by_rollout(bytes, &tokens)?;
+    let tokens = Tokens {
+        path: tokens,
+        bytes,
+    };
+    let entropies = tokens.entropies()?;
     let candidates = rollouts
         .into_iter()
-        .map(|r| with_entropies(r, &rows, &tokens));
+        .map(|r| with_entropies(r, &entropies, &tokens.path));
     let candidates = candidates.collect::<Result<Vec<_>, Failure>>()?;
-    Ok((GivenRollouts::Scored(candidates), rows, digest))
+    Ok((GivenRollouts::Scored(candidates), Some(tokens), digest))
 }
 
 /// The command that made the run, if the directory says; refuses one that is
@@ -204,21 +247,10 @@ fn whole_run(dir: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-fn rows_by_rollout(bytes: Bytes, path: &Path) -> Result<Rows, Failure> {
-    let mut rows = Rows::new();
-    for batch in TableReader::<ScoreRow>::from_bytes(bytes, path)? {
-        for row in batch? {
-            let name = (row.problem_id.clone(), row.sample);
-            rows.entry(name).or_default().push(row);
-        }
-    }
-    Ok(rows)
-}
-
 /// A rollout with the entropies of its rows: one per completion token, in
 /// order. A rollout that `score` could not read has none.
-fn with_entropies(rollout: Rollout, rows: &Rows, path: &Path) -> Result<Candidate, Failure> {
-    let of = rows.get(&(rollout.problem_id.clone(), rollout.sample));
+fn with_entropies(rollout: Rollout, all: &Entropies, path: &Path) -> Result<Candidate, Failure> {
+    let of = all.get(&(rollout.problem_id.clone(), rollout.sample));
     let entropies_nats = match of {
         None if !forkscope_audit::windows::yields_rows(&rollout) => None,
         None => return Err(contradicts(&rollout, 0, path)),
@@ -228,11 +260,11 @@ fn with_entropies(rollout: Rollout, rows: &Rows, path: &Path) -> Result<Candidat
                 && rows
                     .iter()
                     .zip(expected)
-                    .all(|(row, (t, id))| row.t as usize == t && row.token_id == *id);
+                    .all(|((at, token, _), (t, id))| *at as usize == t && token == id);
             if !same {
                 return Err(contradicts(&rollout, rows.len(), path));
             }
-            Some(rows.iter().map(|row| row.entropy_nats).collect())
+            Some(rows.iter().map(|(_, _, h)| *h).collect())
         }
     };
     Ok(Candidate {
