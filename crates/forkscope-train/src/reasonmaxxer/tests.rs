@@ -24,7 +24,7 @@ fn pool() -> Vec<PoolRollout> {
                 true => (i as u32 * 5 + prompt_len as u32) % VOCAB,
                 false => (i as u32 * 3 + seed * 5) % VOCAB,
             };
-            let decisions = (prompt_len..n).filter(|t| (t + sample as usize) % 2 == 0);
+            let decisions = (prompt_len..n).filter(|t| (t + sample as usize).is_multiple_of(2));
             out.push(PoolRollout {
                 problem_id: problem.into(),
                 sample,
