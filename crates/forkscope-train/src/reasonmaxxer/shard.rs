@@ -31,8 +31,9 @@ pub(super) mod sums {
     pub const DECISION_KL: &str = "decision_kl_loss";
 }
 
-/// Rows of the base's logits that are held at a time.
-const BLOCK: usize = 64;
+/// Values of the base's logits that are held at a time: as many rows as let a
+/// large head be read seldom.
+const HELD: usize = 32_000_000;
 
 /// A rollout in a shard.
 #[derive(Debug, Clone)]
@@ -316,6 +317,8 @@ struct BaseLogits<'a> {
     policy: &'a Policy,
     hidden: &'a [f32],
     logits: Vec<f32>,
+    /// Rows of a block.
+    rows: usize,
     /// Block that `logits` holds.
     block: Option<usize>,
 }
@@ -326,21 +329,23 @@ impl<'a> BaseLogits<'a> {
             policy,
             hidden,
             logits: Vec::new(),
+            rows: (HELD / policy.vocab_size().max(1)).clamp(32, 256),
             block: None,
         }
     }
 
     fn row(&mut self, i: usize) -> &[f32] {
         let (width, vocab) = (self.policy.config().hidden_size, self.policy.vocab_size());
-        let block = i / BLOCK;
+        let block = i / self.rows;
         if self.block != Some(block) {
-            let from = (block * BLOCK * width).min(self.hidden.len());
-            let to = ((block + 1) * BLOCK * width).min(self.hidden.len());
+            let step = self.rows * width;
+            let from = (block * step).min(self.hidden.len());
+            let to = ((block + 1) * step).min(self.hidden.len());
             self.policy.logits(&self.hidden[from..to], &mut self.logits);
             self.block = Some(block);
         }
         self.logits
-            .get(i % BLOCK * vocab..)
+            .get(i % self.rows * vocab..)
             .and_then(|rows| rows.get(..vocab))
             .unwrap_or(&[])
     }
