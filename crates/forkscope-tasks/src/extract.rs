@@ -44,6 +44,11 @@ pub(crate) fn boxed(text: &str) -> Option<&str> {
 }
 
 fn is_box(before: &str) -> bool {
+    // Most braces stand behind something else.
+    let last = before.as_bytes().last();
+    if !last.is_some_and(|b| matches!(b, b'd' | b'x') || !b.is_ascii_graphic()) {
+        return false;
+    }
     let before = before.trim_end();
     BOXES.iter().any(|name| before.ends_with(name))
 }
@@ -112,11 +117,30 @@ static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// Where the last such phrase ends. The end of a long text is searched first,
+/// so that a megabyte of phrases costs no more than the last ones.
+fn final_mark(text: &str) -> Option<usize> {
+    let (pattern, mut window) = (FINAL.as_ref()?, 1usize << 12);
+    loop {
+        let mut from = text.len().saturating_sub(window);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        // What starts where the window does may be the end of a longer word.
+        let whole = |m: &regex::Match<'_>| from == 0 || m.start() > 0;
+        let marks = pattern.find_iter(text.get(from..)?).filter(whole);
+        match marks.last() {
+            Some(mark) => return from.checked_add(mark.end()),
+            None if from == 0 => return None,
+            None => window = window.saturating_mul(16),
+        }
+    }
+}
+
 /// What follows the last "answer is", "answer:", "answer =" or "correct option
 /// is", to the end of the sentence or the formula.
 pub(crate) fn final_answer(text: &str) -> Option<&str> {
-    let found = FINAL.as_ref()?.find_iter(text).last()?;
-    let after = text.get(found.end()..)?.lines().next()?;
+    let after = text.get(final_mark(text)?..)?.lines().next()?;
     let sentence = after.split(". ").next().unwrap_or(after);
     // "$1$ and $2$" is more than its first formula.
     let several = sentence.matches('$').take(3).count() > 2 && !sentence.starts_with("$$");
@@ -140,11 +164,20 @@ static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"[-\u{2212}]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:/[0-9]+)?").ok()
 });
 
-/// The last number.
+/// Longest run of digits and signs in which a number is looked for, bytes.
+const MAX_NUMBERS: usize = 1 << 16;
+
+/// The last number. Only the run of digits and signs that it stands in is
+/// searched, so that a megabyte of numbers costs no more than its last one.
 pub(crate) fn last_number(text: &str) -> Option<&str> {
-    let found = NUMBER.as_ref()?.find_iter(text).last()?;
+    let last = text.rfind(|c: char| c.is_ascii_digit())?;
+    let text = text.get(..=last)?;
+    let of_number = |c: char| c.is_ascii_digit() || matches!(c, ',' | '.' | '/' | '-' | '\u{2212}');
+    let run = text.trim_end_matches(of_number).len();
+    let numbers = text.get(run..).filter(|run| run.len() <= MAX_NUMBERS)?;
+    let found = NUMBER.as_ref()?.find_iter(numbers).last()?;
+    let before = text.get(..run.checked_add(found.start())?)?.chars().last();
     // "3-4": the minus belongs to what stands before.
-    let before = text.get(..found.start())?.chars().last();
     let glued = before.is_some_and(|c| c.is_alphanumeric() || c == ')');
     let number = found.as_str();
     let unsigned = number.trim_start_matches(['-', '\u{2212}']);

@@ -1,9 +1,10 @@
 //! Answers made to hang or crash a grader: 50 milliseconds each at most, which
-//! is generous in a test build on a busy machine.
+//! is generous in a test build on a busy machine. `-- --nocapture` prints the
+//! slowest.
 
 use std::time::{Duration, Instant};
 
-use forkscope_tasks::{Verifier, equivalent, stated_answer};
+use forkscope_tasks::{Equivalence, Verifier, equivalent, stated_answer};
 
 const LIMIT: Duration = Duration::from_millis(50);
 
@@ -61,6 +62,76 @@ fn hostile() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Every piece of the language, as often as an answer or a megabyte holds it:
+/// on end, around a digit, and with signs between.
+fn repeated() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (open, close) in PIECES {
+        for size in [4_000, 1_000_000] {
+            let n = size / (open.len() + close.len() + 1).max(1);
+            let name = |how: &str| format!("{open:?} {how}, {size} bytes");
+            all.push((name("on end"), open.repeat(n)));
+            all.push((
+                name("around"),
+                format!("{}7{}", open.repeat(n), close.repeat(n)),
+            ));
+            all.push((name("with signs"), format!("{open}2{close}+").repeat(n / 2)));
+            all.push((
+                name("with commas"),
+                format!("{open}x{close},").repeat(n / 2),
+            ));
+        }
+    }
+    all
+}
+
+const PIECES: [(&str, &str); 44] = [
+    ("(", ")"),
+    ("[", "]"),
+    ("{", "}"),
+    ("\\{", "\\}"),
+    ("|", "|"),
+    ("\\left(", "\\right)"),
+    ("\\left\\lfloor ", "\\right\\rfloor "),
+    ("\\langle ", "\\rangle "),
+    ("\\frac{1}{", "}"),
+    ("\\frac{", "}{2}"),
+    ("\\sqrt{", "}"),
+    ("\\sqrt[3]{", "}"),
+    ("\\binom{9}{", "}"),
+    ("\\text{", "}"),
+    ("\\mathrm{~", "}"),
+    ("\\boxed{", "}"),
+    ("\\begin{pmatrix}", "\\end{pmatrix}"),
+    ("\\begin{cases}", "\\end{cases}"),
+    ("<answer>", "</answer>"),
+    ("2^{", "}"),
+    ("x_{", "}"),
+    ("\\sin(", ")"),
+    ("\\log_{2}", ""),
+    ("\\overline{", "}"),
+    ("-", ""),
+    ("!", "!"),
+    ("9^9^", ""),
+    ("1e9999", ""),
+    ("\\pm ", ""),
+    ("\\cup ", ""),
+    ("(0,1)\\cup", ""),
+    ("0<", ""),
+    ("x=", ""),
+    ("1:", ""),
+    ("1/", ""),
+    (" or ", ""),
+    ("\\ ", ""),
+    ("\\infty ", ""),
+    ("answer is ", ""),
+    ("####", ""),
+    ("**", "**"),
+    ("\u{2212}", ""),
+    ("\u{1F600}", "\u{0301}"),
+    ("$", "$"),
+];
+
 /// The best of three: a busy machine is not what is measured.
 fn shortest(mut work: impl FnMut()) -> Duration {
     let times = (0..3).map(|_| {
@@ -71,35 +142,48 @@ fn shortest(mut work: impl FnMut()) -> Duration {
     times.min().unwrap_or_default()
 }
 
+/// How long the slowest of comparing, grading and reading takes.
+fn slowest(text: &str) -> Duration {
+    let other = format!("{text}+1");
+    let compared = shortest(|| {
+        equivalent(text, &other);
+    });
+    let graded = shortest(|| {
+        Verifier::Auto.grade(text, true, "42");
+    });
+    let stated = shortest(|| {
+        stated_answer(text);
+    });
+    compared.max(graded).max(stated)
+}
+
 #[test]
 fn nothing_hangs() {
-    let mut slow = Vec::new();
-    let cases = hostile();
-    for (name, text) in &cases {
-        let other = format!("{text}+1");
-        let compared = shortest(|| {
-            equivalent(text, &other);
-        });
-        let graded = shortest(|| {
-            Verifier::Auto.grade(text, true, "42");
-        });
-        let stated = shortest(|| {
-            stated_answer(text);
-        });
-        if compared.max(graded).max(stated) > LIMIT {
-            slow.push(format!("{name}: {compared:?} {graded:?} {stated:?}"));
-        }
-        let empty = !text.contains(char::is_alphanumeric);
-        assert!(empty || equivalent(text, text).is_same(), "{name}");
+    let named = hostile()
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text));
+    let mut times = Vec::new();
+    for (name, text) in named.chain(repeated()) {
+        times.push((slowest(&text), name.clone()));
+        // What has nothing in it is not even itself.
+        let empty = equivalent(&text, "") == Equivalence::Different;
+        assert!(empty || equivalent(&text, &text).is_same(), "{name}");
     }
-    assert!(slow.is_empty(), "{}", slow.join("\n"));
+    times.sort();
+    for (time, name) in times.iter().rev().take(8) {
+        println!("{time:?}\t{name}");
+    }
+    println!("{} inputs", times.len());
+    let slow: Vec<_> = times.iter().filter(|(time, _)| *time > LIMIT).collect();
+    assert!(slow.is_empty(), "{slow:?}");
 }
 
 #[test]
 fn nothing_overflows_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(1 << 20);
     let worker = thread.spawn(|| {
-        for (_, text) in hostile() {
+        let named = hostile().into_iter().map(|(_, text)| text);
+        for text in named.chain(repeated().into_iter().map(|(_, text)| text)) {
             equivalent(&text, "1");
             Verifier::Auto.grade(&text, true, "1");
         }

@@ -8,6 +8,8 @@ use crate::math::expr::Expr;
 use crate::math::parse::{Names, Parser};
 use crate::math::token::{Kind, Token, spelled};
 
+/// Braces around an answer that are taken off.
+const MAX_BRACES: usize = 64;
 /// Answers within answers.
 const MAX_DEPTH: usize = 16;
 
@@ -29,6 +31,8 @@ pub(crate) fn read(tokens: Tokens<'_, '_>, names: &mut Names) -> Answer {
 /// Without what stands around an answer: full stops, whole braces, a leading
 /// `=`, and `x \in`.
 fn stripped<'a, 't>(mut tokens: Tokens<'a, 't>) -> Tokens<'a, 't> {
+    // Each pair of braces is looked for its end, so that their number is bounded.
+    let mut braces = 0;
     loop {
         tokens = match tokens {
             [rest @ .., last] if matches!(last.kind, Kind::Sign('.' | ',' | ';' | '?')) => rest,
@@ -36,8 +40,12 @@ fn stripped<'a, 't>(mut tokens: Tokens<'a, 't>) -> Tokens<'a, 't> {
             [first, rest @ .., last] if first.is('^') && last.is('^') => rest,
             [first, rest @ ..] if matches!(first.kind, Kind::Sign('=' | '≈' | ':' | ',')) => rest,
             [first, rest @ .., last]
-                if first.is('{') && last.is('}') && close_of(tokens) == Some(tokens.len() - 1) =>
+                if first.is('{')
+                    && last.is('}')
+                    && braces < MAX_BRACES
+                    && close_of(tokens) == Some(tokens.len() - 1) =>
             {
+                braces += 1;
                 rest
             }
             _ => match tokens.iter().position(|t| t.is('∈')) {
@@ -174,8 +182,19 @@ fn item(tokens: Tokens<'_, '_>, names: &mut Names, depth: usize) -> Answer {
 
 fn union(tokens: Tokens<'_, '_>, names: &mut Names, depth: usize) -> Option<Shape> {
     let parts = split(tokens, |token| token.is('∪'))?;
-    (parts.len() > 1 && depth < MAX_DEPTH)
-        .then(|| Shape::Union(parts.iter().map(|p| item(p, names, depth + 1)).collect()))
+    if parts.len() < 2 || depth >= MAX_DEPTH {
+        return None;
+    }
+    let mut all = Vec::new();
+    for part in parts {
+        let part = item(part, names, depth + 1);
+        match part.shape {
+            // Brackets say nothing of a union of unions.
+            Shape::Union(parts) => all.extend(parts),
+            _ => all.push(part),
+        }
+    }
+    Some(Shape::Union(all))
 }
 
 fn bracketed(tokens: Tokens<'_, '_>, names: &mut Names, depth: usize) -> Option<Shape> {
@@ -208,9 +227,9 @@ fn bracketed(tokens: Tokens<'_, '_>, names: &mut Names, depth: usize) -> Option<
         }
     }
     if open != '{' && items.len() < 2 {
-        // Brackets around a matrix are its own; others are arithmetic.
+        // Brackets around a matrix or a union are its own; others are arithmetic.
         let shape = items.pop()?.shape;
-        return matches!(shape, Shape::Matrix(_)).then_some(shape);
+        return matches!(shape, Shape::Matrix(_) | Shape::Union(_)).then_some(shape);
     }
     sequence(open, close, items)
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use forkscope_records::read_problems;
 use forkscope_tasks::stated_answer;
 
-/// The answers of the committed sample.
+/// The answers of the committed sample, as they state them.
 pub fn sample() -> Vec<String> {
     let lines = include_str!("../fixtures/answers.jsonl").lines();
     let answer = |line| {
         let value: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
         let answer = value.get("answer").and_then(serde_json::Value::as_str);
-        answer.expect("an answer").to_owned()
+        stated_answer(answer.expect("an answer")).to_owned()
     };
     lines.map(answer).collect()
 }

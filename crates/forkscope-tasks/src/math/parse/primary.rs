@@ -140,7 +140,25 @@ impl<'a, 't> Parser<'a, 't> {
             }
         }
         name.extend(std::iter::repeat_n('\'', primes));
+        if let Some(at) = self.number_in_brackets() {
+            name += &at;
+        }
         self.named(&name)
+    }
+
+    /// `(0)` behind a name: `y(0)` is a value of y. Nobody writes a product so,
+    /// and as one it would be nothing.
+    fn number_in_brackets(&mut self) -> Option<String> {
+        let sign = |by: usize, c: char| self.ahead(by).is_some_and(|t| t.is(c));
+        let from = 1 + usize::from(sign(1, '-'));
+        let number = matches!(self.ahead(from).map(|t| &t.kind), Some(Kind::Number(_)));
+        if !(sign(0, '(') && number && sign(from + 1, ')')) {
+            return None;
+        }
+        let end = self.at.checked_add(from + 2)?;
+        let text = spelled(self.tokens.get(self.at..end)?);
+        self.at = end;
+        Some(text)
     }
 
     /// `x'`, `x^\prime`, `x^{\prime\prime}`.
