@@ -101,7 +101,7 @@ pub fn into_run(
         .setting("limit", json!(a.run.limit));
     let mut manifest = with_sampling(manifest, &a.sampling, prompts);
     if verifier != Verifier::Auto {
-        manifest = manifest.setting("verifier", verifier.name());
+        manifest = manifest.setting("verifier", verifier.described());
     }
     let Some(mut dir) = run::open(&a.run, manifest)? else {
         return Ok(forkscope_records::read_rollouts(&a.run.out)?);

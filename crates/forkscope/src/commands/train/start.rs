@@ -40,7 +40,7 @@ impl Start {
         let named = models::open(spec)?;
         if named.policy.adapter_files().is_some() {
             return Err(Failure::Input(format!(
-                "{spec} is a model with an adapter; give the model with --model, and the adapter with --adapter to go on training it"
+                "{spec} is a model with an adapter; give the model with --model, and the adapter with --adapter (reasonmaxxer: --init-adapter) to go on training it"
             )));
         }
         let files = named.policy.files().clone();

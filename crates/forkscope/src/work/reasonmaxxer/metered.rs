@@ -85,12 +85,13 @@ impl Watch for MeteredWatch<'_> {
 /// Held-out problems whose answers are counted.
 pub struct MeteredEvaluation<'a> {
     inner: HeldOutEvaluation,
+    base: Policy,
     meter: &'a Meter,
 }
 
 impl<'a> MeteredEvaluation<'a> {
-    pub fn new(inner: HeldOutEvaluation, meter: &'a Meter) -> Self {
-        Self { inner, meter }
+    pub fn new(inner: HeldOutEvaluation, base: Policy, meter: &'a Meter) -> Self {
+        Self { inner, base, meter }
     }
 }
 
@@ -100,12 +101,12 @@ impl Evaluate for MeteredEvaluation<'_> {
         let mut means = found.log.iter();
         let mean = means.find(|(name, _)| name == "eval_tokens_per_answer");
         let mean = mean.map_or(0.0, |(_, mean)| *mean);
-        let policy = network.policy()?;
+        let policy = &self.base;
         let samples = u64::from(self.inner.settings.sampler.n);
         for prompt in &self.inner.prompts {
             let tokens = prompt.ids.len();
-            let mut work = Work::prompt(&policy, tokens);
-            let one = Work::completion(&policy, tokens, mean.round() as usize);
+            let mut work = Work::prompt(policy, tokens);
+            let one = Work::completion(policy, tokens, mean.round() as usize);
             work.flops += one.flops * samples as f64;
             self.meter.add(work);
         }

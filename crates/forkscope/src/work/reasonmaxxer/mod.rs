@@ -5,7 +5,7 @@ pub mod recipe;
 
 use std::path::PathBuf;
 
-use forkscope_policy::ModelFiles;
+use forkscope_policy::{ModelFiles, Policy};
 use forkscope_records::{HiddenStore, RunDir};
 use forkscope_train::engine::{LoraSettings, Network, SavedDtype, Trainable};
 use forkscope_train::reasonmaxxer::{PoolRollout, ReasonMaxxerSettings, ReasonMaxxerSource};
@@ -46,6 +46,7 @@ pub struct Lesson<'a> {
 
 /// A lesson that is checked and ready.
 pub struct Ready {
+    base: Policy,
     network: Network,
     source: ReasonMaxxerSource,
     evaluation: Option<HeldOutEvaluation>,
@@ -79,6 +80,7 @@ impl Lesson<'_> {
         network.save_as(self.saved);
         let costs = metered::TrainingCosts::new(policy, &source, trained(&network), kept);
         Ok(Ready {
+            base: policy.clone(),
             source,
             evaluation: self.evaluation,
             data: self.data,
@@ -106,7 +108,9 @@ impl Ready {
     ) -> Result<Trained, Failure> {
         dir.note("training", json!(settings));
         let mut watch = MeteredWatch::new(watch, meter, self.costs);
-        let mut evaluation = self.evaluation.map(|e| MeteredEvaluation::new(e, meter));
+        let mut evaluation = self
+            .evaluation
+            .map(|e| MeteredEvaluation::new(e, self.base, meter));
         let training = Training {
             network: &mut self.network,
             source: &mut self.source,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use forkscope_audit::gates::{Calibration, Gate, GatePlan, ScoreCurve};
-use forkscope_train::reasonmaxxer::Candidate;
+use forkscope_train::reasonmaxxer::{Candidate, PivotalitySettings, ProbeBudget, ProbeSettings};
 
 use crate::failure::Failure;
 use crate::work::reasonmaxxer::recipe::Recipe;
@@ -35,6 +35,12 @@ pub struct GateOptions {
         requires = "gate_share"
     )]
     calibrate_on: CalibrateOn,
+    /// With a gate on the signal, which is pivotality: the most continuations that are sampled to find it out; without, rollouts that share prefixes alone tell
+    #[arg(long, value_name = "N", requires = "problems")]
+    probe_budget: Option<u64>,
+    /// Continuations of each prefix
+    #[arg(long, value_name = "M", default_value_t = 8, requires = "probe_budget", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    probe_continuations: u32,
 }
 
 /// Rollouts on which tau is found.
@@ -88,12 +94,39 @@ impl GateOptions {
         for gate in [&recipe.gate.right, &recipe.gate.wrong] {
             gate.check().map_err(|e| Failure::Usage(e.to_string()))?;
         }
+        if self.probe_budget.is_some() && !recipe.gate.needs_signal() {
+            return Err(Failure::Usage(
+                "--probe-budget pays for pivotality, which no gate looks at; give one that does, such as --gate signal-quantile:0.05".into(),
+            ));
+        }
         if let Some(share) = self.gate_share.filter(|s| !(*s > 0.0 && *s < 1.0)) {
             return Err(Failure::Usage(format!(
                 "--gate-share {share} is not a share between 0 and 1"
             )));
         }
         Ok(())
+    }
+
+    /// The continuations that may be sampled.
+    pub fn probes(&self) -> Option<ProbeBudget> {
+        self.probe_budget.map(ProbeBudget::Total)
+    }
+
+    /// How pivotality is estimated.
+    pub fn pivotality(&self, recipe: &Recipe, seed: u64) -> PivotalitySettings {
+        let s = &recipe.sampling;
+        let probes = self.probes().map(|budget| ProbeSettings {
+            budget,
+            continuations: self.probe_continuations,
+            temperature: s.temperature,
+            top_p: s.top_p,
+            max_tokens: s.max_tokens as usize,
+            seed,
+        });
+        PivotalitySettings {
+            probes,
+            ..PivotalitySettings::default()
+        }
     }
 
     /// The share that tau is to be found for, and on which rollouts.

@@ -9,6 +9,7 @@ mod objective;
 mod options;
 mod plan;
 mod pool;
+mod prepare;
 mod print;
 mod sampling;
 mod stages;
@@ -17,10 +18,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use forkscope_policy::ModelFiles;
-use forkscope_records::import::write_reference;
 use forkscope_records::{RunDir, RunManifest};
 use forkscope_train::adapter_settings;
-use forkscope_train::reasonmaxxer::{PoolRollout, to_processed};
 use serde_json::json;
 
 use super::adapter::adapter_files;
@@ -38,9 +37,6 @@ use crate::work::reasonmaxxer::recipe::{Recipe, RecipeName};
 use crate::work::run;
 use material::{Given, HELD_OUT, Material};
 use stages::Learned;
-
-/// The rollouts as the published trainer reads them.
-const PROCESSED: &str = "processed.json";
 
 /// What `forkscope train reasonmaxxer` takes.
 #[derive(Debug, Args)]
@@ -113,6 +109,9 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
     if a.run.dry_run {
         return job.plan().print(a.run.json);
     }
+    if !a.run.resume {
+        job.check_given()?;
+    }
     if let Some(dir) = run::open(&a.run, job.manifest(&start)?)? {
         job.go(dir)?;
     }
@@ -176,8 +175,17 @@ impl Job<'_> {
         if let Some(lines) = &self.material.split {
             dir.write_atomic(HELD_OUT, lines)?;
         }
-        let learned = self.learned(&ledger)?;
-        write_processed(&dir, &learned.rollouts)?;
+        let learned = match prepare::kept(dir.path())? {
+            Some(kept) => Learned {
+                hidden: self.hidden(),
+                ..kept
+            },
+            None => {
+                let learned = self.learned(&ledger)?;
+                prepare::keep(&dir, &learned)?;
+                learned
+            }
+        };
         self.train(&mut dir, &ledger, learned)?;
         self.evaluate(&dir, &ledger)?;
         dir.complete()?;
@@ -244,6 +252,13 @@ impl Job<'_> {
                     })
                 }),
             )
+            .setting(
+                "pivotality",
+                self.recipe
+                    .gate
+                    .needs_signal()
+                    .then(|| json!(a.gate.pivotality(self.recipe, self.settings.seed))),
+            )
             .setting("keep_hidden", a.sampling.keep_hidden)
             .setting("recipe", json!(self.recipe))
             .setting("save_dtype", a.training.save_dtype.saved().name());
@@ -260,15 +275,4 @@ impl Job<'_> {
             None => manifest,
         })
     }
-}
-
-fn write_processed(dir: &RunDir, rollouts: &[PoolRollout]) -> Outcome {
-    let mut bytes = Vec::new();
-    write_reference(
-        &mut bytes,
-        &dir.path().join(PROCESSED),
-        &to_processed(rollouts),
-    )?;
-    dir.write_atomic(PROCESSED, &bytes)?;
-    Ok(())
 }

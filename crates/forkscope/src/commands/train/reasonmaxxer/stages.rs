@@ -9,15 +9,13 @@
 
 use std::path::{Path, PathBuf};
 
-use forkscope_audit::gates::Calibration;
 use forkscope_records::digest::sha256_bytes;
 use forkscope_records::types::Rollout;
 use forkscope_records::{RunStatus, read_run_json};
-use forkscope_train::reasonmaxxer::{Candidate, PoolRollout, Prepared, prepare, select_pool};
+use forkscope_train::reasonmaxxer::{Candidate, PoolRollout, select_pool};
 use serde_json::{Value, json};
 
 use super::Job;
-use super::gate::{CalibrateOn, calibrate};
 use super::material::{Asked, Given};
 use super::sampling::stage_options;
 use crate::commands::{sample, score, select};
@@ -81,6 +79,16 @@ impl Job<'_> {
                 let scored = self.score(ledger, path, path, rollouts, &digest)?;
                 self.of_scored(ledger, &scored, Path::new("../score"), None)
             }
+        }
+    }
+
+    /// The run that holds the base's hidden states, if any does.
+    pub fn hidden(&self) -> Option<PathBuf> {
+        let scored = self.stage_path("score");
+        match &self.material.given {
+            _ if scored.is_dir() => pool::hidden_run(&scored),
+            Given::Rollouts { path, .. } => pool::hidden_run(path),
+            Given::Problems(_) => None,
         }
     }
 
@@ -158,48 +166,8 @@ impl Job<'_> {
         Ok(self.stage_path("score"))
     }
 
-    /// The pool of scored rollouts, with positions and advantages. `all` are
-    /// those of `path`, where they were read already.
-    fn of_scored(
-        &self,
-        ledger: &Ledger,
-        path: &Path,
-        shown: &Path,
-        all: Option<&[Candidate]>,
-    ) -> Result<Learned, Failure> {
-        let whole = |all: Option<&[Candidate]>| match all {
-            Some(all) => Ok(all.to_vec()),
-            None => candidates(path),
-        };
-        let keep = self.a.pool.no_select || pool::is_selected(path);
-        let (pool, selection) = match keep {
-            true => (whole(all)?, Value::Null),
-            false => self.select(ledger, path, shown)?,
-        };
-        let calibration = match self.a.gate.share() {
-            None => None,
-            Some((share, CalibrateOn::Pool)) => Some(calibrate(&pool, share)?),
-            Some((share, CalibrateOn::LeftOut)) => {
-                Some(self.calibrate_on_others(&pool, &whole(all)?, share)?)
-            }
-        };
-        let prepared = self.prepare(&pool, calibration.as_ref())?;
-        Ok(Learned {
-            data: json!({
-                "pool": selection,
-                "gate": prepared.gate,
-                "calibration": calibration.map(|c| json!({
-                    "tau_nats": c.tau, "share_asked": c.share_asked, "share": c.share,
-                    "positions": c.positions,
-                })),
-                "prepared": prepared.counts,
-            }),
-            rollouts: prepared.rollouts,
-            hidden: pool::hidden_run(path),
-        })
-    }
-
-    fn select(
+    /// The pool of scored rollouts, and counts of what was left out.
+    pub fn select(
         &self,
         ledger: &Ledger,
         path: &Path,
@@ -226,45 +194,6 @@ impl Job<'_> {
             select::into_run(&arguments, &chosen, self.settings)
         })?;
         Ok((chosen.pool.rollouts, json!(chosen.pool.counts)))
-    }
-
-    fn calibrate_on_others(
-        &self,
-        pool: &[Candidate],
-        all: &[Candidate],
-        share: f64,
-    ) -> Result<Calibration, Failure> {
-        let chosen: std::collections::HashSet<&str> =
-            pool.iter().map(|c| c.rollout.problem_id.as_str()).collect();
-        let others = all
-            .iter()
-            .filter(|c| !chosen.contains(c.rollout.problem_id.as_str()))
-            .filter(|c| c.entropies_nats.as_ref().is_some_and(|e| !e.is_empty()));
-        match others.clone().next() {
-            Some(_) => calibrate(others, share),
-            None => Err(self.nothing_lost(Failure::Input(
-                "no scored rollout is of a problem outside the pool, so there is nothing to calibrate tau on; use --calibrate-on pool, or a smaller --max-problems".into(),
-            ))),
-        }
-    }
-
-    fn prepare(
-        &self,
-        pool: &[Candidate],
-        calibration: Option<&Calibration>,
-    ) -> Result<Prepared, Failure> {
-        let gate = match calibration {
-            Some(c) => forkscope_audit::gates::Gate::entropy(c.tau).into(),
-            None => self.recipe.gate.clone(),
-        };
-        // A rollout that the model could not read has nothing to learn from.
-        let scored: Vec<Candidate> = pool
-            .iter()
-            .filter(|c| c.entropies_nats.is_some() || !c.rollout.completion().is_empty())
-            .cloned()
-            .collect();
-        prepare(&scored, &gate, self.recipe.control, self.settings.seed)
-            .map_err(|e| self.nothing_lost(e.into()))
     }
 
     /// `--limit` of the rollouts that were given: a stage before has heeded it.
@@ -310,7 +239,7 @@ impl Job<'_> {
     }
 
     /// An error with where the stages are that were made.
-    fn nothing_lost(&self, failure: Failure) -> Failure {
+    pub fn nothing_lost(&self, failure: Failure) -> Failure {
         let made = ["score", "sample"].into_iter().find(|stage| {
             let json = read_run_json(&self.stage_path(stage));
             json.is_ok_and(|j| j.status == RunStatus::Complete)
@@ -328,14 +257,6 @@ impl Job<'_> {
 fn tokens() -> TokenOptions {
     TokenOptions {
         row_group_rows: 4096,
-    }
-}
-
-/// The rollouts of a run that was scored.
-fn candidates(path: &Path) -> Result<Vec<Candidate>, Failure> {
-    match pool::read(path)?.0 {
-        GivenRollouts::Scored(all) | GivenRollouts::Plain(all) => Ok(all),
-        GivenRollouts::Processed(_) => Err(Failure::Internal("processed scores".into())),
     }
 }
 
