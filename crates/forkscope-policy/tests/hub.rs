@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use forkscope_policy::hub::{HubSettings, resolve_with};
+use forkscope_policy::hub::{HubFile, HubSettings, dataset_file_with, resolve_with};
 use sha2::{Digest, Sha256};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -584,4 +584,38 @@ fn the_token_is_shown_to_the_hub_alone() {
         },
     );
     assert!(says(resolve_with(&online, "org/file")).contains("redirects to"));
+}
+
+#[test]
+fn a_file_of_a_dataset_is_fetched_once_and_found_offline() {
+    let hub = Hub::start();
+    let listing = serde_json::json!({ "sha": COMMIT, "siblings": [] });
+    let answer = Answer {
+        status: 200,
+        body: listing.to_string().into(),
+        ..Answer::default()
+    };
+    hub.put("/api/datasets/org/data/revision/main", answer);
+    let text = "{\"problem\": \"1+1\", \"answer\": \"2\"}\n";
+    hub.file("datasets/org/data", COMMIT, "main/test.jsonl", text);
+    let cache = tempfile::tempdir().unwrap();
+    let file = HubFile::parse("hub:datasets/org/data/main/test.jsonl").unwrap();
+    let settings = |offline| HubSettings {
+        cache: cache.path().to_owned(),
+        endpoint: hub.endpoint.clone(),
+        offline,
+        token: None,
+    };
+    let missing = dataset_file_with(&settings(true), &file).unwrap_err();
+    assert!(missing.to_string().contains("HF_HUB_OFFLINE"), "{missing}");
+    for offline in [false, false, true] {
+        let path = dataset_file_with(&settings(offline), &file).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        let place = format!("datasets--org--data/snapshots/{COMMIT}/main/test.jsonl");
+        assert_eq!(path, cache.path().join(place));
+    }
+    assert_eq!(hub.asked_for("/resolve/"), 1);
+    let absent = HubFile::parse("hub:datasets/org/data/other.jsonl").unwrap();
+    let error = dataset_file_with(&settings(false), &absent).unwrap_err();
+    assert!(error.to_string().contains("status 404"), "{error}");
 }

@@ -129,7 +129,10 @@ fn families_have_prompts_of_their_own() {
     assert!(math.text.ends_with("<|im_end|>\n<|im_start|>assistant\n"));
     assert!(!math.add_special_tokens);
     let llama = render(&side, "llama-mistral", "x");
-    assert_eq!(llama.text, "Question: x\nAnswer: Let's think step by step.");
+    assert_eq!(
+        llama.text,
+        "Question:\nx\nAnswer:\nLet's think step by step.\n"
+    );
     assert_eq!(llama.token_ids[0], 1);
     assert_eq!(llama.stop_ids, [2]);
     assert!(
@@ -143,6 +146,21 @@ fn families_have_prompts_of_their_own() {
             .ends_with("[assistant]")
     );
     assert!(render(&side, "r1-distill", "x").text.contains("\\boxed{}"));
+    // Every family has strings at which an answer is over.
+    for family in [
+        "qwen-base",
+        "qwen-math",
+        "qwen3",
+        "r1-distill",
+        "llama-mistral",
+    ] {
+        let stop = render(&side, family, "x").stop;
+        assert!(
+            stop.iter()
+                .any(|s| s.starts_with("<|e") || s.starts_with("<|im_end")),
+            "{family}"
+        );
+    }
     let error = "qwen4".parse::<PromptStyle>().unwrap_err();
     assert!(error.contains("qwen-base"), "{error}");
 }

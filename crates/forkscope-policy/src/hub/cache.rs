@@ -1,13 +1,14 @@
-//! The hub's cache: `models--org--name/{refs/REV, blobs/TAG, snapshots/COMMIT/FILE}`.
+//! The hub's cache: `models--org--name/{refs/REV, blobs/TAG, snapshots/COMMIT/FILE}`,
+//! and the same under `datasets--org--name`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::choose;
-use super::spec::{HubId, is_commit};
+use super::spec::{HubId, HubRepo, is_commit};
 use crate::PolicyError;
 
-/// The cached snapshots of one model.
+/// The cached snapshots of one repository.
 pub(super) struct Snapshots {
     repo: hf_hub::CacheRepo,
     root: PathBuf,
@@ -18,7 +19,10 @@ impl Snapshots {
     pub(super) fn new(cache: &Path, id: &HubId) -> Self {
         let repo = hf_hub::Repo::with_revision(
             id.name.clone(),
-            hf_hub::RepoType::Model,
+            match id.repo {
+                HubRepo::Model => hf_hub::RepoType::Model,
+                HubRepo::Dataset => hf_hub::RepoType::Dataset,
+            },
             id.revision.clone(),
         );
         let root = cache.join(repo.folder_name());
@@ -44,15 +48,18 @@ impl Snapshots {
         self.root.join("blobs").join(tag)
     }
 
+    /// The commit that a revision was when it was last asked for.
+    pub(super) fn commit(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return Some(revision.to_owned());
+        }
+        let text = std::fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+    }
+
     /// The snapshot of a revision if all that a policy needs of it is there.
     pub(super) fn whole(&self, revision: &str) -> Option<PathBuf> {
-        let commit = match is_commit(revision) {
-            true => revision.to_owned(),
-            false => {
-                let text = std::fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
-                Some(text.trim().to_owned()).filter(|commit| is_commit(commit))?
-            }
-        };
+        let commit = self.commit(revision)?;
         let dir = self.repo.pointer_path(&commit);
         let names: BTreeSet<String> = std::fs::read_dir(&dir)
             .ok()?

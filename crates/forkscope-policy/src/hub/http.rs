@@ -15,7 +15,7 @@ use ureq::{Agent, Body};
 
 use super::cache::Snapshots;
 use super::settings::HubSettings;
-use super::spec::{HubId, is_commit, is_file_name};
+use super::spec::{HubId, HubRepo, is_commit, is_file_name};
 use crate::PolicyError;
 
 /// Largest listing that is read, bytes.
@@ -79,8 +79,10 @@ impl<'s> Server<'s> {
     pub(super) fn info(&self, id: &HubId) -> Result<Info, Failure> {
         let revision = id.revision.replace('/', "%2F");
         let url = format!(
-            "{}/api/models/{}/revision/{revision}",
-            self.settings.endpoint, id.name
+            "{}/api/{}/{}/revision/{revision}",
+            self.settings.endpoint,
+            id.repo.plural(),
+            id.name
         );
         let mut answer = self.get(&url, id)?.0;
         let bad = |problem: String| {
@@ -101,7 +103,7 @@ impl<'s> Server<'s> {
             )));
         }
         let listing: Listing = serde_json::from_slice(&text)
-            .map_err(|error| bad(format!("the answer is not a listing of a model: {error}")))?;
+            .map_err(|error| bad(format!("the answer is not a listing of files: {error}")))?;
         if !is_commit(&listing.sha) {
             return Err(bad("the answer names no commit".to_owned()));
         }
@@ -121,8 +123,12 @@ impl<'s> Server<'s> {
         name: &str,
         snapshots: &Snapshots,
     ) -> Result<PathBuf, Failure> {
+        let folder = match id.repo {
+            HubRepo::Model => "",
+            HubRepo::Dataset => "datasets/",
+        };
         let url = format!(
-            "{}/{}/resolve/{commit}/{name}",
+            "{}/{folder}{}/resolve/{commit}/{name}",
             self.settings.endpoint, id.name
         );
         let (mut answer, tag) = self.get(&url, id)?;
@@ -153,6 +159,7 @@ impl<'s> Server<'s> {
                 &part,
                 &snapshots.blob(tag.as_deref().unwrap_or(&digest)),
                 &place,
+                name.split('/').count(),
             )
         });
         done.map_err(|error| {
@@ -295,8 +302,9 @@ fn write_part(path: &Path, mut body: impl Read, limit: u64) -> io::Result<(u64, 
     Ok((bytes, digest))
 }
 
-/// Moves a finished download to its blob and links the snapshot's file to it.
-fn put(part: &Path, blob: &Path, place: &Path) -> io::Result<()> {
+/// Moves a finished download to its blob and links the snapshot's file to it,
+/// which lies `depth` names below the snapshot.
+fn put(part: &Path, blob: &Path, place: &Path, depth: usize) -> io::Result<()> {
     fs::rename(part, blob)?;
     if let Some(dir) = place.parent() {
         fs::create_dir_all(dir)?;
@@ -307,10 +315,13 @@ fn put(part: &Path, blob: &Path, place: &Path) -> io::Result<()> {
     }
     let name = blob.file_name().unwrap_or_default();
     #[cfg(unix)]
-    return std::os::unix::fs::symlink(Path::new("../../blobs").join(name), place);
+    {
+        let above = "../".repeat(depth.saturating_add(1));
+        std::os::unix::fs::symlink(Path::new(&above).join("blobs").join(name), place)
+    }
     #[cfg(not(unix))]
     {
-        let _ = name;
+        let _ = (name, depth);
         fs::copy(blob, place).map(|_| ())
     }
 }

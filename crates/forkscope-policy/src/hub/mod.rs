@@ -1,4 +1,5 @@
-//! Hub ids (`org/name[@revision]`) -> local directories.
+//! Hub ids (`org/name[@revision]`) -> local directories, and files of datasets
+//! (`hub:datasets/org/name[@revision]/file`) -> local files.
 //!
 //! The cache is the hub's own (`models--org--name/{refs,blobs,snapshots}`), so
 //! what other tools downloaded is found and what forkscope downloads they find.
@@ -11,14 +12,16 @@
 
 mod cache;
 mod choose;
+mod dataset;
 mod http;
 mod settings;
 mod spec;
 
 use std::path::PathBuf;
 
+pub use dataset::{dataset_file, dataset_file_with};
 pub use settings::HubSettings;
-pub use spec::HubId;
+pub use spec::{HubFile, HubId, HubRepo};
 
 use crate::PolicyError;
 use cache::Snapshots;

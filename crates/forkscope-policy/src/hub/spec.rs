@@ -1,13 +1,34 @@
-//! `org/name[@revision]`.
+//! `org/name[@revision]`, and `hub:datasets/org/name[@revision]/file`.
 
 use std::fmt;
 use std::path::Path;
 
 use crate::PolicyError;
 
-/// A model on the hub.
+/// What a repository of the hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubRepo {
+    /// Weights with what belongs to them.
+    Model,
+    /// Files of data.
+    Dataset,
+}
+
+impl HubRepo {
+    /// What the server calls them.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+}
+
+/// A repository on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
+    /// What it holds.
+    pub repo: HubRepo,
     /// `org/name`.
     pub name: String,
     /// Branch, tag or commit.
@@ -15,37 +36,86 @@ pub struct HubId {
 }
 
 impl HubId {
-    /// Reads `org/name` or `org/name@revision`.
+    /// Reads `org/name` or `org/name@revision`: a model.
     pub fn parse(spec: &str) -> Result<Self, PolicyError> {
-        let (name, revision) = spec.split_once('@').unwrap_or((spec, "main"));
-        let known = match name.split_once('/') {
-            Some((org, model)) => is_part(org) && is_part(model),
-            None => false,
-        };
-        if !known {
-            return Err(PolicyError::bad(
+        Self::read(HubRepo::Model, spec).map_err(|reason| match reason {
+            None => PolicyError::bad(
                 Path::new(spec),
                 "no such path, and not a hub id",
                 "give a directory, or org/name[@revision]",
-            ));
-        }
-        if !is_revision(revision) {
-            return Err(PolicyError::bad(
+            ),
+            Some(revision) => PolicyError::bad(
                 Path::new(spec),
                 format!("{revision:?} is not a revision"),
                 "give a branch, tag or commit after the @",
-            ));
+            ),
+        })
+    }
+
+    /// The error is a revision that is none, or nothing if it is the name.
+    fn read(repo: HubRepo, spec: &str) -> Result<Self, Option<String>> {
+        let (name, revision) = spec.split_once('@').unwrap_or((spec, "main"));
+        let known = match name.split_once('/') {
+            Some((org, name)) => is_part(org) && is_part(name),
+            None => false,
+        };
+        if !known {
+            return Err(None);
+        }
+        if !is_revision(revision) {
+            return Err(Some(revision.to_owned()));
         }
         Ok(Self {
+            repo,
             name: name.to_owned(),
             revision: revision.to_owned(),
         })
     }
 }
 
+/// A file of a dataset on the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubFile {
+    /// The dataset.
+    pub dataset: HubId,
+    /// The file in it, folders before it.
+    pub path: String,
+}
+
+impl HubFile {
+    /// What the spelling of such a file begins with.
+    pub const SCHEME: &'static str = "hub:";
+
+    /// Reads `hub:datasets/org/name[@revision]/folder/file`; the revision is a
+    /// branch or tag without slashes, or a commit.
+    pub fn parse(spec: &str) -> Result<Self, PolicyError> {
+        let read = || {
+            let rest = spec.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
+            let (org, rest) = rest.split_once('/')?;
+            let (name, path) = rest.split_once('/')?;
+            let dataset = HubId::read(HubRepo::Dataset, &format!("{org}/{name}")).ok()?;
+            is_file_path(path).then(|| Self {
+                dataset,
+                path: path.to_owned(),
+            })
+        };
+        read().ok_or_else(|| {
+            PolicyError::bad(
+                Path::new(spec),
+                "not a file of a dataset on the hub",
+                "give hub:datasets/org/name[@revision]/file, with the file's folders before it",
+            )
+        })
+    }
+}
+
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.revision)
+        let kind = match self.repo {
+            HubRepo::Model => "",
+            HubRepo::Dataset => "datasets/",
+        };
+        write!(f, "{kind}{}@{}", self.name, self.revision)
     }
 }
 
@@ -89,6 +159,11 @@ pub(super) fn is_file_name(name: &str) -> bool {
         && name.chars().all(is_plain)
         && !name.starts_with('.')
         && !name.contains("..")
+}
+
+/// A file in folders of a repository, none of whose names leads elsewhere.
+fn is_file_path(path: &str) -> bool {
+    path.len() <= 400 && path.split('/').count() <= 8 && path.split('/').all(is_file_name)
 }
 
 #[cfg(test)]
@@ -143,6 +218,34 @@ mod tests {
             "", ".", "..", "a/b", "../a", "/a", "a\\b", "C:a", ".hidden", "a..b", "a\0b",
         ] {
             assert!(!is_file_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_datasets_are_read_and_lead_nowhere_else() {
+        let file = HubFile::parse("hub:datasets/org/name@v1/main/test-0.parquet").unwrap();
+        assert_eq!(file.dataset.to_string(), "datasets/org/name@v1");
+        assert_eq!(file.path, "main/test-0.parquet");
+        assert!(HubFile::parse("hub:datasets/o/n/test.jsonl").is_ok());
+        for spec in [
+            "hub:o/n/test.jsonl",
+            "hub:datasets/o/n",
+            "hub:datasets/o/n/",
+            "hub:datasets/o/n/../x",
+            "hub:datasets/o/n/a/../../x",
+            "hub:datasets/o/n/a//b",
+            "hub:datasets/o/n//etc/passwd",
+            "hub:datasets/../n/x",
+            "hub:datasets/o/../x",
+            "hub:datasets/o/n@../x",
+            "hub:datasets/o/n@/x",
+            "hub:datasets/o/n/.git/config",
+            "hub:datasets/o/n/a\\b",
+            "hub:datasets/o/n/a%2e%2e/b",
+            "hub:datasets/o/n/a?b",
+            "hub:datasets/o/n/a/b/c/d/e/f/g/h/i",
+        ] {
+            assert!(HubFile::parse(spec).is_err(), "{spec:?}");
         }
     }
 }

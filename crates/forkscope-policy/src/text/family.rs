@@ -1,4 +1,9 @@
 //! Prompts of model families that evaluations of mathematical reasoning use.
+//!
+//! They are those under which the figures of arXiv 2605.06241 were measured (a
+//! prompt that says the same in other words gives other figures), but that no
+//! benchmark has a prompt of its own: GSM8K is asked for a box too. Stop strings
+//! are that paper's, and those that keep a base model from a next problem.
 
 /// A family of models and the prompt it is evaluated with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +21,6 @@ pub enum Family {
     /// Llama and Mistral base models: question and answer.
     LlamaMistral,
 }
-
-const BOXED: &str = "Reason step by step, and put the final answer in \\boxed{}.";
 
 impl Family {
     /// All of them.
@@ -46,16 +49,20 @@ impl Family {
     pub(super) fn text(self, problem: &str) -> String {
         match self {
             Self::QwenBase => format!(
-                "Solve the following problem step by step. \
-                 Put the final answer in \\boxed{{}}.\n\nProblem: {problem}\n\nSolution:"
+                "Solve the following math problem step by step. \
+                 Put your final answer in \\boxed{{}}.\n\nProblem: {problem}\n\nSolution:"
             ),
             Self::QwenMath => format!(
-                "<|im_start|>system\n{BOXED}<|im_end|>\n\
+                "<|im_start|>system\nPlease reason step by step, and put your final answer \
+                 within \\boxed{{}}.<|im_end|>\n\
                  <|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n"
             ),
-            Self::Qwen3 | Self::Qwen3Thinking | Self::R1Distill => format!("{problem}\n{BOXED}"),
+            Self::Qwen3 | Self::Qwen3Thinking | Self::R1Distill => format!(
+                "Solve the following math problem step by step. Give a concise solution and \
+                 put your final answer in \\boxed{{}}.\n\nProblem: {problem}"
+            ),
             Self::LlamaMistral => {
-                format!("Question: {problem}\nAnswer: Let's think step by step.")
+                format!("Question:\n{problem}\nAnswer:\nLet's think step by step.\n")
             }
         }
     }
@@ -80,10 +87,17 @@ impl Family {
     /// Base models do not stop by themselves: they go on to a next problem.
     pub(super) fn stop(self) -> &'static [&'static str] {
         match self {
-            Self::QwenBase => &["\nProblem:", "<|im_end|>", "<|endoftext|>"],
-            Self::QwenMath => &["<|im_end|>", "<|endoftext|>"],
-            Self::LlamaMistral => &["\nQuestion:", "</s>"],
-            Self::Qwen3 | Self::Qwen3Thinking | Self::R1Distill => &[],
+            Self::QwenBase => &[
+                "Human:",
+                "Assistant:",
+                "\nProblem:",
+                "<|im_end|>",
+                "<|endoftext|>",
+            ],
+            Self::LlamaMistral => &["\nQuestion:", "<|eot_id|>", "<|end_of_text|>", "</s>"],
+            Self::QwenMath | Self::Qwen3 | Self::Qwen3Thinking | Self::R1Distill => {
+                &["<|im_end|>", "<|endoftext|>"]
+            }
         }
     }
 }

@@ -184,7 +184,10 @@ impl TextSide {
                 }
                 conversation => conversation,
             };
-            return self.chat(prompt, &inputs, family.name());
+            return Ok(Written {
+                stop: family.stop(),
+                ..self.chat(prompt, &inputs, family.name())?
+            });
         }
         Ok(Written {
             text: family.text(prompt.plain()?),
