@@ -68,6 +68,90 @@ fn the_layouts_of_known_benchmarks() {
     assert_eq!(problems[6].prompt, ProblemPrompt::Messages(vec![user]));
 }
 
+/// Rows in the layouts of the sets that mathematical reasoning is measured on,
+/// with texts of our own.
+#[test]
+fn rows_as_the_six_benchmarks_and_training_sets_write_them() {
+    for (layout, row, problem, answer) in [
+        (
+            "aime24",
+            r#"{"id":60,"problem":"P","solution":"so $\\framebox{12}$.","answer":"204","url":"https:\/\/u","question":"P"}"#,
+            "P",
+            "204",
+        ),
+        (
+            "amc23",
+            r#"{"id":0,"problem":"P","answer":27.0,"url":"u","question":"P"}"#,
+            "P",
+            "27",
+        ),
+        (
+            "gsm8k",
+            r#"{"question":"Q","answer":"It is 2*600=<<2*600=1200>>1,200.\n#### 1,200","idx":0}"#,
+            "Q",
+            "1,200",
+        ),
+        (
+            "math500",
+            r#"{"problem":"P","solution":"$\\boxed{9}$","answer":"\\left( 3, \\frac{\\pi}{2} \\right)","subject":"Algebra","level":2,"unique_id":"test/a/1.json"}"#,
+            "P",
+            r"\left( 3, \frac{\pi}{2} \right)",
+        ),
+        (
+            "minerva",
+            r#"{"problem":"P","solution":"\\[\ns=7200=\\boxed{1.6} \\mathrm{~cm}\n\\]","type":"Astronomy","idx":0}"#,
+            "P",
+            "1.6",
+        ),
+        (
+            "minerva, no box in braces",
+            r#"{"problem":"P","solution":"or \\boxed 4.5e33 erg","idx":1}"#,
+            "P",
+            "4.5e33",
+        ),
+        (
+            "olympiadbench",
+            r#"{"id":1606,"subfield":"Algebra","context":null,"question":"Q","solution":["S"],"final_answer":["$\\frac{41}{12}$"],"is_multiple_answer":false,"unit":"km","answer_type":"Numerical","error":null}"#,
+            "Q",
+            r"$\frac{41}{12}$",
+        ),
+        (
+            "olympiadbench, several",
+            r#"{"id":1,"question":"Q","final_answer":["$69$,$84$"],"is_multiple_answer":true,"unit":null}"#,
+            "Q",
+            "$69$,$84$",
+        ),
+        (
+            "olympiadbench, a list",
+            r#"{"id":1,"question":"Q","final_answer":["2","3"],"is_multiple_answer":true}"#,
+            "Q",
+            "2, 3",
+        ),
+        (
+            "multiple choice",
+            r#"{"question":"Q (A) 1 (B) 2","answer":"(B)"}"#,
+            "Q (A) 1 (B) 2",
+            "(B)",
+        ),
+        (
+            "simplerl",
+            r#"{"answer":"118","gt_answer":"118","question":"Q","target":"118","prompt":[{"content":"C","role":"user"}],"reward_model":{"ground_truth":"1","style":"rule"},"extra_info":{"index":0}}"#,
+            "Q",
+            "118",
+        ),
+        (
+            "reward model",
+            r#"{"problem":"P","reward_model":{"ground_truth":"34","style":"rule"}}"#,
+            "P",
+            "34",
+        ),
+    ] {
+        let problems = read("x.jsonl", row).unwrap();
+        let found = (text(&problems[0]), problems[0].answer.as_deref());
+        assert_eq!(found, (problem, Some(answer)), "{layout}");
+    }
+}
+
 #[test]
 fn without_identifiers_the_row_is_the_identifier() {
     let bytes = b"\xef\xbb\xbf{\"problem\": \"a\"}\r\n\r\n   \n{\"problem\": \"b\", \"id\": null}\r\n{\"problem\": \"c\"}";

@@ -7,8 +7,8 @@
 use serde_json::Value;
 
 /// The reference answer of a field: after the last `####`; for a worked
-/// solution, the content of its last `\boxed{}` (or `\fbox{}`) with balanced
-/// braces; else the text itself. `None` if nothing is left of it.
+/// solution, the content of its last `\boxed{}` (`\fbox{}`, `\framebox{}`) with
+/// balanced braces; else the text itself. `None` if nothing is left of it.
 pub fn reference_answer(text: &str, is_solution: bool) -> Option<String> {
     let marked = text.rsplit_once("####").map(|(_, answer)| answer);
     let boxed = if is_solution { last_boxed(text) } else { None };
@@ -47,28 +47,51 @@ pub(super) fn number_text(value: &Value) -> Option<String> {
     Some(number.to_string())
 }
 
+/// The names of boxes, as a macro ends in them.
+const BOXES: [&str; 3] = ["boxed", "fbox", "framebox"];
+
+/// Content of the last box whose braces match and that is not empty: the last
+/// to open, so that of a box in a box it is the inner. One pass with a stack.
+/// Completions are read by the same rule in `forkscope-tasks`, and a test there
+/// holds the two to each other.
 fn last_boxed(text: &str) -> Option<&str> {
-    let start = ["\\boxed", "\\fbox"]
-        .iter()
-        .filter_map(|m| Some(text.rfind(m)? + m.len()))
-        .max()?;
-    let rest = text.get(start..)?.trim_start();
-    let inner = rest.strip_prefix('{')?;
-    let mut depth = 1usize;
+    let mut last: Option<(usize, usize)> = None;
+    // For each brace that is open, where its content starts if it is a box.
+    let mut open: Vec<Option<usize>> = Vec::new();
     let mut escaped = false;
-    for (i, c) in inner.char_indices() {
-        match c {
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
             _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '{' => depth += 1,
-            '}' => depth -= 1,
+            b'\\' => escaped = true,
+            b'{' => {
+                let before = text.get(..at).unwrap_or("").trim_end();
+                let boxed = BOXES.iter().any(|name| before.ends_with(name));
+                open.push(boxed.then_some(at + 1));
+            }
+            b'}' => {
+                let Some(Some(start)) = open.pop() else {
+                    continue;
+                };
+                let filled = text.get(start..at).is_some_and(|c| !c.trim().is_empty());
+                if filled && last.is_none_or(|(known, _)| known < start) {
+                    last = Some((start, at));
+                }
+            }
             _ => {}
         }
-        if depth == 0 {
-            return inner.get(..i);
-        }
     }
-    None
+    match last {
+        Some((start, end)) => text.get(start..end).map(str::trim),
+        None => bare_box(text),
+    }
+}
+
+/// `\boxed 42`: up to white space.
+fn bare_box(text: &str) -> Option<&str> {
+    let (_, after) = text.rsplit_once("\\boxed")?;
+    let word = after.split_whitespace().next()?;
+    let word = word.split('$').next()?.trim_end_matches(['.', ',']);
+    (!word.is_empty() && !word.starts_with(['{', '}', '('])).then_some(word)
 }
 
 #[cfg(test)]
@@ -91,12 +114,17 @@ mod tests {
         let text = r"so \boxed{1} and then $\boxed{\frac{1}{\{2\}}}$.";
         assert_eq!(reference_answer(text, true).unwrap(), r"\frac{1}{\{2\}}");
         assert_eq!(reference_answer(text, false).unwrap(), text);
-        assert_eq!(
-            reference_answer(r"see \boxed{open", true).unwrap(),
-            r"see \boxed{open"
-        );
-        assert_eq!(reference_answer(r"\fbox {7}", true).unwrap(), "7");
-        assert_eq!(reference_answer(r"\boxed{}", true), None);
+        for (text, answer) in [
+            (r"see \boxed{open", r"see \boxed{open"),
+            (r"\boxed{7} and \boxed{open", "7"),
+            (r"\fbox {7}", "7"),
+            (r"so $\framebox{204}$ minutes", "204"),
+            (r"\boxed{\boxed{3}}", "3"),
+            (r"so $\boxed 5$.", "5"),
+            (r"\boxed{2} or \boxed{}", "2"),
+        ] {
+            assert_eq!(reference_answer(text, true).unwrap(), answer, "{text}");
+        }
     }
 
     #[test]

@@ -9,12 +9,16 @@ use crate::types::{Message, Problem, ProblemPrompt};
 const PROMPTS: [&str; 5] = ["problem", "question", "prompt", "problem_text", "messages"];
 /// Fields that hold the answer; the first that is there and not empty counts.
 const ANSWERS: [&str; 4] = ["answer", "ground_truth", "final_answer", "solution"];
+/// Where data sets for reinforcement learning keep the answer: an object, of
+/// which the first of [`ANSWERS`] counts. Asked last.
+const REWARD_MODEL: &str = "reward_model";
 /// Fields that hold the identifier.
 const IDS: [&str; 2] = ["id", "problem_id"];
 
 /// Whether a field of that name is read at all.
 pub(super) fn is_known(name: &str) -> bool {
     name == "category"
+        || name == REWARD_MODEL
         || [&PROMPTS[..], &ANSWERS, &IDS]
             .iter()
             .any(|l| l.contains(&name))
@@ -91,6 +95,13 @@ fn message(field: &str, index: usize, item: &Value) -> Result<Message, String> {
 }
 
 fn answer(record: &Map<String, Value>) -> Result<Option<String>, String> {
+    match (stated(record)?, present(record, REWARD_MODEL)) {
+        (None, Some(Value::Object(inner))) => stated(inner),
+        (found, _) => Ok(found),
+    }
+}
+
+fn stated(record: &Map<String, Value>) -> Result<Option<String>, String> {
     for name in ANSWERS {
         let Some(value) = present(record, name) else {
             continue;

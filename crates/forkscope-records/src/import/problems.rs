@@ -1,8 +1,8 @@
 //! Problem files: JSON Lines, JSON, Parquet.
 //!
 //! Fields: `id?`, `problem|question|prompt|problem_text|messages`,
-//! `answer|ground_truth|final_answer|solution`, `category?`; the first that is
-//! there counts, others are ignored. A record without an identifier gets its
+//! `answer|ground_truth|final_answer|solution` (else those in `reward_model`),
+//! `category?`; the first that is there counts, others are ignored. A record without an identifier gets its
 //! 0-based index among the records. Two records of one identifier are refused:
 //! everything that follows is keyed by it.
 
