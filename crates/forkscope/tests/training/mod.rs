@@ -13,8 +13,8 @@ pub mod runs;
 
 pub use runs::common::Sandbox;
 
-/// Files of which only the steps and no times are the same after a resume.
-const TIMES: &str = "timing.jsonl";
+/// Files that hold times: they differ from run to run.
+const TIMES: [&str; 2] = ["timing.jsonl", "costs.json"];
 
 /// A folder with rollouts to learn from, pairs, and held-out problems that are
 /// in neither.
@@ -90,7 +90,7 @@ pub fn line<'a>(line: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 pub fn assert_same(sandbox: &Sandbox, left: &str, right: &str) {
     let bytes = |run: &str| {
         let mut files = runs::bytes(&sandbox.path().join(run));
-        files.retain(|name, _| !name.ends_with(TIMES));
+        files.retain(|name, _| !TIMES.iter().any(|times| name.ends_with(times)));
         files
     };
     let (left_files, right_files) = (bytes(left), bytes(right));

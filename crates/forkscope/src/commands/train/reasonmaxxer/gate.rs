@@ -36,7 +36,7 @@ pub struct GateOptions {
     )]
     calibrate_on: CalibrateOn,
     /// With a gate on the signal, which is pivotality: the most continuations that are sampled to find it out; without, rollouts that share prefixes alone tell
-    #[arg(long, value_name = "N", requires = "problems")]
+    #[arg(long, value_name = "N")]
     probe_budget: Option<u64>,
     /// Continuations of each prefix
     #[arg(long, value_name = "M", default_value_t = 8, requires = "probe_budget", value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -214,6 +214,11 @@ fn given_rollouts(a: &Arguments, path: &Path, named: &Named) -> Result<Given, Fa
     {
         return Err(unused(flag));
     }
+    if a.gate.probes().is_some() {
+        return Err(Failure::Usage(
+            "--probe-budget samples continuations, which the answers of --problems grade; with --rollouts leave it out, and shared prefixes tell".into(),
+        ));
+    }
     if let Some(flag) = a.sampling.given() {
         return Err(Failure::Usage(format!(
             "{flag} says how problems are sampled, but --rollouts gives rollouts; leave one of them out"
