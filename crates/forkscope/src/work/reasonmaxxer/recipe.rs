@@ -9,7 +9,7 @@ use forkscope_audit::gates::{Gate, GatePlan};
 use forkscope_policy::{Projection, Sampling};
 use forkscope_train::engine::LoraSettings;
 use forkscope_train::reasonmaxxer::{
-    AdvantageControl, DecisionMean, PoolSettings, ReasonMaxxerSettings,
+    AdvantageControl, DecisionObjective, Order, PoolSettings, ReasonMaxxerSettings,
 };
 use forkscope_train::run::{AdamWSettings, Decayed, Schedule, TrainSettings};
 use serde::Serialize;
@@ -205,16 +205,19 @@ impl Recipe {
         }
     }
 
-    /// The reference with a smaller adapter, a lower rate, a floor under what
-    /// wrong rollouts push down, and every rollout weighed by its length.
+    /// The reference with an objective that pushes no token without end, a
+    /// smaller adapter, a lower rate, and an order that changes every epoch. What
+    /// each was chosen for: `docs/reasonmaxxer.md`.
     pub fn stable() -> Self {
         let mut recipe = Self::reference();
         recipe.name = RecipeName::Stable;
         recipe.adapter.rank = 16;
         recipe.adapter.alpha = 32.0;
         recipe.training.learning_rate = 2e-5;
-        recipe.objective.neg_prob_floor = 0.05;
-        recipe.objective.decision_mean = DecisionMean::Completion;
+        recipe.objective.objective = DecisionObjective::ClippedRatio;
+        recipe.objective.clip_low = 0.5;
+        recipe.objective.clip_high = 1.0;
+        recipe.objective.order = Order::Shuffle;
         recipe
     }
 

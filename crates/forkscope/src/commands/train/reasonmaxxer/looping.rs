@@ -58,7 +58,7 @@ pub struct LoopOptions {
     /// Longest sequence; longer ones are cut on the right; 0 cuts none [default: 8192]
     #[arg(long, value_name = "N")]
     max_seq_len: Option<u32>,
-    /// signal-clarity: descending |A| x share of decisions; key: by problem and sample; shuffle: anew every epoch [default: signal-clarity]
+    /// signal-clarity: descending |A| x share of decisions; key: by problem and sample; shuffle: anew every epoch [default: signal-clarity; stable: shuffle]
     #[arg(long, value_enum, value_name = "ORDER")]
     order: Option<OrderName>,
     /// Right rollouts (A >= 0) of every window, with --accum-window-neg

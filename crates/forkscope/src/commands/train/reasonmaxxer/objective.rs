@@ -12,13 +12,13 @@ use crate::work::reasonmaxxer::recipe::Recipe;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Objective")]
 pub struct ObjectiveOptions {
-    /// What is learned at decision positions: adv_ce, delta_hinge, correct_sft or clipped_ratio [default: adv_ce]
+    /// What is learned at decision positions: adv_ce, delta_hinge, correct_sft or clipped_ratio [default: adv_ce; stable: clipped_ratio]
     #[arg(long, alias = "decision-objective", value_enum, value_name = "KIND")]
     objective: Option<Objective>,
     /// reasonmaxxer: at the gate's positions; fullseq: at every completion position [default: reasonmaxxer]
     #[arg(long, value_enum, value_name = "KIND")]
     variant: Option<VariantName>,
-    /// What a rollout's decisions are divided by: decisions, completion or window [default: decisions; stable: completion]
+    /// What a rollout's decisions are divided by: decisions, completion or window [default: decisions]
     #[arg(long, value_enum, value_name = "BY")]
     decision_mean: Option<Mean>,
     /// Weight of KL(base || tuned) at the other positions [default: 0.2]
@@ -42,7 +42,7 @@ pub struct ObjectiveOptions {
     /// Weight of wrong rollouts' decisions [default: 1]
     #[arg(long, value_name = "B")]
     beta_neg: Option<f64>,
-    /// Decisions of wrong rollouts whose probability is at most this are left alone [default: 0; stable: 0.05]
+    /// Decisions of wrong rollouts whose probability is at most this are left alone [default: 0]
     #[arg(long, value_name = "P")]
     neg_prob_floor: Option<f64>,
     /// Leave decisions of wrong rollouts alone
@@ -54,10 +54,10 @@ pub struct ObjectiveOptions {
     /// m- of delta_hinge, nats [default: 0]
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     neg_margin: Option<f64>,
-    /// clipped_ratio: ratios below 1 - this gain nothing by falling further [default: 0.2]
+    /// clipped_ratio: ratios below 1 - this gain nothing by falling further [default: 0.2; stable: 0.5]
     #[arg(long, value_name = "E")]
     clip_low: Option<f64>,
-    /// clipped_ratio: ratios above 1 + this gain nothing by rising further [default: 0.2]
+    /// clipped_ratio: ratios above 1 + this gain nothing by rising further [default: 0.2; stable: 1]
     #[arg(long, value_name = "E")]
     clip_high: Option<f64>,
     /// clipped_ratio: bound on what a wrong rollout's decision costs; 0 for none [default: 3]
