@@ -44,7 +44,7 @@ pub enum Command {
     Eval(eval::Arguments),
     /// Whether answers are equivalent to reference answers
     Grade(grade::Arguments),
-    /// Trains a model or an adapter: pretrain, sft, dpo, grpo, distill
+    /// Trains a model or an adapter: pretrain, sft, dpo, grpo, reasonmaxxer, distill
     Train(train::Arguments),
     /// How small an adapter can be and still do what a tuned policy does: a sweep over ranks
     Distill(Box<distill::Arguments>),

@@ -1,6 +1,7 @@
 //! Policies from what a user types, and the digests that name them.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use forkscope_policy::{ModelFiles, Policy};
 use forkscope_records::digest::{FileDigest, sha256_reader, tree_digest};
@@ -18,6 +19,8 @@ pub struct Named {
     pub spec: String,
     /// The policy.
     pub policy: Policy,
+    /// Of its files, once somebody asked.
+    digest: OnceLock<String>,
 }
 
 /// Opens one policy.
@@ -64,10 +67,7 @@ pub fn open_on(base: &Named, spec: &str) -> Result<Named, Failure> {
 /// A policy under the name that a user gave it.
 pub fn named(spec: &str, policy: Policy) -> Named {
     warn(&policy);
-    Named {
-        spec: spec.to_owned(),
-        policy,
-    }
+    Named::new(spec, policy)
 }
 
 fn embedded_base() -> Result<Policy, Failure> {
@@ -142,9 +142,26 @@ const TEXT: [&str; 5] = [
 ];
 
 impl Named {
+    /// A policy under a name.
+    pub fn new(spec: impl Into<String>, policy: Policy) -> Self {
+        Self {
+            spec: spec.into(),
+            policy,
+            digest: OnceLock::new(),
+        }
+    }
+
     /// SHA-256 over the files that decide the policy's numbers: configuration,
-    /// text side, weights, adapter.
+    /// text side, weights, adapter. They are read once.
     pub fn digest(&self) -> Result<String, Failure> {
+        if let Some(known) = self.digest.get() {
+            return Ok(known.clone());
+        }
+        let found = self.digest_files()?;
+        Ok(self.digest.get_or_init(|| found).clone())
+    }
+
+    fn digest_files(&self) -> Result<String, Failure> {
         let mut names = vec!["config.json".to_owned()];
         let there = |name: &&str| self.policy.files().has(name);
         names.extend(TEXT.into_iter().filter(there).map(str::to_owned));

@@ -113,10 +113,8 @@ impl Ablation<'_> {
     /// The policy with an adapter of a cell.
     pub fn adapted(&self, adapter: &std::path::Path) -> Result<Named, Failure> {
         let files = ModelFiles::dir_at(adapter);
-        Ok(Named {
-            spec: self.base_named.spec.clone(),
-            policy: self.base_named.policy.with_adapter(files)?,
-        })
+        let adapted = self.base_named.policy.with_adapter(files)?;
+        Ok(Named::new(self.base_named.spec.as_str(), adapted))
     }
 
     /// Answers to the evaluation problems.

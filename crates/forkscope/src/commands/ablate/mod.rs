@@ -142,10 +142,7 @@ impl<'a> Ablation<'a> {
         let Some(named) = start.named() else {
             return Err(Failure::Internal("a model without weights".into()));
         };
-        let base_named = Named {
-            spec: named.spec.clone(),
-            policy: named.policy.clone(),
-        };
+        let base_named = Named::new(named.spec.as_str(), named.policy.clone());
         let style = grid.prompt_style.parse().map_err(|e: String| {
             Failure::Input(format!("{}: `prompt_style`: {e}", a.grid.display()))
         })?;

@@ -101,10 +101,8 @@ impl Sweep<'_> {
         };
         if let Some(mut dir) = run::open(&options, session.recorded()?)? {
             self.learn(&mut session, &mut dir, rollouts)?;
-            let student = Named {
-                spec: format!("rank {}", adapter.rank),
-                policy: session.network.policy()?,
-            };
+            let name = format!("rank {}", adapter.rank);
+            let student = Named::new(name, session.network.policy()?);
             self.held_out_rollouts(&mut dir, "rollouts", &student)?;
             self.kept_divergence(&dir, DIVERGENCE, &student.policy, rollouts)?;
             dir.complete()?;

@@ -38,10 +38,8 @@ impl Job<'_> {
             return Err(Failure::Internal("a run without a model".into()));
         };
         let adapter = ModelFiles::dir_at(dir.path().join(folder));
-        let tuned = Named {
-            spec: format!("{}+../../{folder}", self.named.spec),
-            policy: self.named.policy.with_adapter(adapter)?,
-        };
+        let spec = format!("{}+../../{folder}", self.named.spec);
+        let tuned = Named::new(spec, self.named.policy.with_adapter(adapter)?);
         self.answers(ledger, TUNED, &tuned, asked)
     }
 
