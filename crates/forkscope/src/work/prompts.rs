@@ -1,8 +1,10 @@
 //! Problems as prompts of a policy.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use bytes::Bytes;
+use forkscope_policy::hub::{HubFile, dataset_file};
 use forkscope_policy::text::{Message, Prompt, PromptStyle, TemplateInputs, TextSide};
 use forkscope_policy::{Policy, SamplePrompt};
 use forkscope_records::digest::sha256_bytes;
@@ -21,14 +23,16 @@ pub struct ProblemSet {
     pub digest: String,
 }
 
-/// Reads the first `limit` problems of a file.
+/// Reads the first `limit` problems of a file: one that is embedded, one of a
+/// dataset on the hub (`hub:datasets/org/name/file`; a file of that name wins),
+/// or any other.
 pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
     let embedded = embedded::PROBLEM_SETS
         .iter()
         .find(|(spec, _)| path == Path::new(spec));
     let (bytes, shown) = match embedded {
         Some((_, file)) => (Bytes::from_static(file.bytes), Path::new(file.name)),
-        None => (super::rollouts::bytes_of(path)?, path),
+        None => (super::rollouts::bytes_of(&local(path)?)?, path),
     };
     let digest = sha256_bytes(&bytes);
     let mut problems = read_problems_bytes(bytes, shown)?;
@@ -56,6 +60,15 @@ pub fn every_fourth(problems: Vec<Problem>) -> Result<(Vec<Problem>, Vec<Problem
         )));
     }
     Ok((kept, held_out))
+}
+
+/// Where a file is on this machine.
+fn local(path: &Path) -> Result<Cow<'_, Path>, Failure> {
+    let spec = path.to_str().filter(|p| p.starts_with(HubFile::SCHEME));
+    match spec.filter(|_| !path.exists()) {
+        Some(spec) => Ok(Cow::Owned(dataset_file(spec)?)),
+        None => Ok(Cow::Borrowed(path)),
+    }
 }
 
 /// Prompts with what is to be recorded of how they were made.
