@@ -121,21 +121,24 @@ impl From<OrderName> for Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
 enum Pattern {
-    AlternatingPosFirst,
-    AlternatingNegFirst,
-    GroupedPosFirst,
-    GroupedNegFirst,
+    #[value(name = "alternating_pos_first")]
+    PosInTurn,
+    #[value(name = "alternating_neg_first")]
+    NegInTurn,
+    #[value(name = "grouped_pos_first")]
+    PosTogether,
+    #[value(name = "grouped_neg_first")]
+    NegTogether,
 }
 
 impl From<Pattern> for AccumPattern {
     fn from(pattern: Pattern) -> Self {
         match pattern {
-            Pattern::AlternatingPosFirst => Self::AlternatingPosFirst,
-            Pattern::AlternatingNegFirst => Self::AlternatingNegFirst,
-            Pattern::GroupedPosFirst => Self::GroupedPosFirst,
-            Pattern::GroupedNegFirst => Self::GroupedNegFirst,
+            Pattern::PosInTurn => Self::AlternatingPosFirst,
+            Pattern::NegInTurn => Self::AlternatingNegFirst,
+            Pattern::PosTogether => Self::GroupedPosFirst,
+            Pattern::NegTogether => Self::GroupedNegFirst,
         }
     }
 }
