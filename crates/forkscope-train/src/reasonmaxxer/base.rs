@@ -166,6 +166,10 @@ impl Base {
                 completion: completion.clone(),
             })
             .collect();
+        if let Some(store) = &self.store {
+            // What was copied need not stay mapped in.
+            store.release();
+        }
         for i in prompts {
             if let Some(rows) = by_prompt.get(&i) {
                 keep(&mut self.prompts, &mut self.kept, self.keep, i, rows);
