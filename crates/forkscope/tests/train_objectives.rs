@@ -170,7 +170,7 @@ fn a_plan_starts_nothing() {
 
 #[test]
 fn the_example_of_every_objective_runs_as_it_stands() {
-    for objective in ["pretrain", "sft", "dpo", "grpo", "distill"] {
+    for objective in ["pretrain", "sft", "dpo", "grpo", "reasonmaxxer", "distill"] {
         let sandbox = training::Sandbox::new();
         let help = sandbox.ok(&["train", objective, "--help"]);
         let (_, example) = help.split_once("Example:\n").expect("an example");
