@@ -30,9 +30,9 @@ mod tokens;
 use forkscope_records::types::{DiffRow, Findings, Rollout};
 
 use crate::AuditError;
+pub use ablated::{AblationArm, AblationCell, ablation};
 use catalogue::Catalogue;
 use columns::Columns;
-pub use ablated::{AblationArm, AblationCell, ablation};
 pub use distilled::{ProblemDivergence, SweepArm, sweep};
 pub use evaluation::{Attempted, Sampled, evaluation};
 

@@ -32,7 +32,8 @@ mod window;
 pub use advantage::{AdvantageControl, advantage, advantages, reward_std};
 pub use candidate::{Candidate, PoolSettings};
 pub use pivotality::{
-    Pivotality, PivotalitySettings, Probe, ProbeBudget, ProbeCost, ProbeSettings, Prober, pivotality,
+    Pivotality, PivotalitySettings, Probe, ProbeBudget, ProbeCost, ProbeSettings, Prober,
+    pivotality,
 };
 pub use pool::{Pool, PoolCounts, ProblemStats, select_pool};
 pub use prepare::{Prepared, PreparedCounts, prepare, prepare_with_signal};

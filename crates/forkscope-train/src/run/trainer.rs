@@ -230,7 +230,9 @@ impl<'a> Trainer<'a> {
     fn end_here(&mut self, step: u64) {
         if self.source.finished() {
             // The schedule keeps its length.
-            self.settings.schedule_steps.get_or_insert(self.settings.steps);
+            self.settings
+                .schedule_steps
+                .get_or_insert(self.settings.steps);
             self.settings.steps = step;
         }
     }

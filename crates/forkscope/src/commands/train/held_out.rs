@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use forkscope_policy::text::PromptStyle;
 use forkscope_policy::Sampling;
+use forkscope_policy::text::PromptStyle;
 use forkscope_records::RunManifest;
 use forkscope_tasks::Verifier;
 use forkscope_train::HeldOutEvaluation;
