@@ -93,7 +93,12 @@ fn a_grid_killed_in_every_part_ends_in_the_same_bytes() {
         assert!(whole.contains_key(id), "{id}");
     }
     let table = sandbox.ok(&line(ABLATE, "whole", &["--resume"]));
-    for word in ["touched", "- base", "- gated", "validation problems"] {
+    for word in [
+        "touched",
+        "minus base",
+        "minus gated",
+        "validation problems",
+    ] {
         assert!(table.contains(word), "{table}");
     }
     let figure = fs::read_to_string(sandbox.path().join("whole/figure.svg")).unwrap();

@@ -330,10 +330,13 @@ fn paths_that_do_not_exist() {
         ("m+", "directory"),
         ("rollouts.json", "directory"),
         ("embedded:nothing", "embedded:reasoner"),
-        ("embedded:base+m", "embedded:reasoner"),
+        ("embedded:base+nowhere", "embedded:reasoner"),
     ] {
         bench.refused(&scoring(model), &[model, says]);
     }
+    // A folder, but no adapter's.
+    let said = ["m/adapter_config.json", "adapter directory"];
+    bench.refused(&scoring("embedded:base+m"), &said);
     bench.refused(
         "score --model m --rollouts nowhere.json --out run",
         &["nowhere.json"],

@@ -107,6 +107,16 @@ fn every_stage_is_a_run_that_the_next_command_takes() {
     let split = "sample --model embedded:base --problems whole/held_out.jsonl --max-tokens 2";
     sandbox.ok(&line(split, "split", &[]));
     the_run_is_as_documented(&sandbox, &printed);
+
+    // The adapter goes wherever a model goes, on the base's own weights.
+    let diff = "diff --base embedded:base --tuned embedded:base+whole/final \
+                --rollouts whole/stages/select --limit 2 --out changed";
+    sandbox.ok(&training::words(diff));
+    let said = sandbox.fails(
+        3,
+        &training::words("eval --model embedded:base+nowhere --problems embedded:problems --out e"),
+    );
+    assert!(said.contains("embedded:base+DIR"), "{said}");
 }
 
 fn the_run_is_as_documented(sandbox: &Sandbox, printed: &Value) {

@@ -26,19 +26,39 @@ pub struct Named {
 /// Opens one policy.
 pub fn open(spec: &str) -> Result<Named, Failure> {
     check_spelling(spec)?;
-    let policy = match adapter(spec) {
-        Some(adapter) => embedded_base()?.with_embedded_adapter(adapter.spec, adapter.files)?,
-        None if spec == BASE => embedded_base()?,
+    let policy = match inside(spec) {
+        Some(_) => return open_on(&Named::new(BASE, embedded_base()?), spec),
         None => Policy::open(spec)?,
     };
     Ok(named(spec, policy))
 }
 
+/// A policy that has the embedded base's weights.
+enum Inside<'a> {
+    /// The base itself.
+    Base,
+    /// The base with an adapter that is inside the program too.
+    Shipped(&'static embedded::Adapter),
+    /// `embedded:base+DIR`: the base with an adapter of the user's.
+    Folder(&'a Path),
+}
+
+/// What of the embedded a spelling means, if any.
+fn inside(spec: &str) -> Option<Inside<'_>> {
+    if spec == BASE {
+        return Some(Inside::Base);
+    }
+    if let Some(shipped) = adapter(spec) {
+        return Some(Inside::Shipped(shipped));
+    }
+    let dir = Path::new(spec.strip_prefix(BASE)?.strip_prefix('+')?);
+    (dir.is_dir() && !Path::new(spec).exists()).then_some(Inside::Folder(dir))
+}
+
 /// Opens two policies that are to be compared; one copy of the weights where
 /// both are the same model.
 pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {
-    let embedded = |spec: &str| spec == BASE || adapter(spec).is_some();
-    let (base, tuned) = if embedded(base) && embedded(tuned) {
+    let (base, tuned) = if inside(base).is_some() && inside(tuned).is_some() {
         let shared = open(BASE)?;
         (open_on(&shared, base)?, open_on(&shared, tuned)?)
     } else if base.starts_with("embedded:") || tuned.starts_with("embedded:") {
@@ -55,11 +75,12 @@ pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {
 
 /// Opens an embedded policy on the embedded base, whose weights it shares.
 pub fn open_on(base: &Named, spec: &str) -> Result<Named, Failure> {
-    let policy = match adapter(spec) {
-        Some(adapter) => base
+    let policy = match inside(spec) {
+        Some(Inside::Shipped(adapter)) => base
             .policy
             .with_embedded_adapter(adapter.spec, adapter.files)?,
-        None => base.policy.clone(),
+        Some(Inside::Folder(dir)) => base.policy.with_adapter(ModelFiles::dir_at(dir))?,
+        Some(Inside::Base) | None => base.policy.clone(),
     };
     Ok(named(spec, policy))
 }
@@ -95,10 +116,9 @@ fn check_spelling(spec: &str) -> Result<(), Failure> {
             "{spec} is a file; give the model's directory, with config.json and safetensors weights in it"
         )));
     }
-    let known = spec == BASE || adapter(spec).is_some();
-    if spec.starts_with("embedded:") && !known && !path.exists() {
+    if spec.starts_with("embedded:") && inside(spec).is_none() && !path.exists() {
         return Err(Failure::Input(format!(
-            "{spec} is not inside this program; there are {}, and none of them takes another adapter",
+            "{spec} is not inside this program; there are {}, and {BASE}+DIR takes the adapter in a folder",
             all_embedded()
         )));
     }

@@ -29,12 +29,17 @@ pub fn print(ablation: &Ablation<'_>) -> Outcome {
         .iter()
         .filter_map(|i| grid.arms.get(*i))
         .collect();
-    for (kind, what) in [("pass_at_1", "sampled"), ("greedy", "greedy")] {
-        let first = grid.arms.first().map(|a| format!("{kind}.{}", a.name));
-        if first.is_none_or(|id| findings.get(&id).is_none()) {
-            continue;
-        }
-        table(ablation, &findings, &others, kind, what)?.write(&mut out)?;
+    let kinds: Vec<(&str, &str)> = [("pass_at_1", "sampled"), ("greedy", "greedy")]
+        .into_iter()
+        .filter(|(kind, _)| {
+            let first = grid.arms.first().map(|a| format!("{kind}.{}", a.name));
+            first.is_some_and(|id| findings.get(&id).is_some())
+        })
+        .collect();
+    measures(ablation, &findings, &kinds).write(&mut out)?;
+    out.line("")?;
+    for other in others {
+        differences(ablation, &findings, &kinds, other).write(&mut out)?;
         out.line("")?;
     }
     let eval = &grid.eval;
@@ -54,27 +59,20 @@ pub fn print(ablation: &Ablation<'_>) -> Outcome {
     out.finish()
 }
 
-fn table(
-    ablation: &Ablation<'_>,
-    findings: &Findings,
-    others: &[&Arm],
-    kind: &str,
-    what: &str,
-) -> Result<Columns, crate::failure::Failure> {
+/// What every arm took and gave.
+fn measures(ablation: &Ablation<'_>, findings: &Findings, kinds: &[(&str, &str)]) -> Columns {
+    let right = |head: &str| (head.to_owned(), Align::Right);
     let mut heads = vec![
         ("arm".to_owned(), Align::Left),
-        ("rollouts".to_owned(), Align::Right),
-        ("steps".to_owned(), Align::Right),
-        ("tokens".to_owned(), Align::Right),
-        ("touched".to_owned(), Align::Right),
-        (what.to_owned(), Align::Left),
-        ("sd of seeds".to_owned(), Align::Right),
+        right("rollouts"),
+        right("steps"),
+        right("touched"),
     ];
-    for other in others {
-        heads.push((format!("- {}", sanitise(&other.name)), Align::Left));
-        heads.push(("p".to_owned(), Align::Right));
+    for (_, what) in kinds {
+        heads.push(((*what).to_owned(), Align::Left));
+        heads.push(right("sd of seeds"));
     }
-    heads.push(("seconds".to_owned(), Align::Right));
+    heads.push(right("seconds"));
     let mut columns = Columns::dynamic(heads);
     for arm in &ablation.grid.arms {
         let name = &arm.name;
@@ -83,23 +81,46 @@ fn table(
             sanitise(name).into_owned(),
             cell(format!("rollouts.{name}")),
             cell(format!("optimizer_steps.{name}")),
-            cell(format!("tokens_trained.{name}")),
             cell(format!("touched_share.{name}")),
-            cell(format!("{kind}.{name}")),
-            cell(format!("seed_deviation.{kind}.{name}")),
         ];
-        for other in others {
-            let pair = format!("{kind}.{name}.minus.{}", other.name);
-            cells.push(cell(format!("difference.{pair}")));
+        for (kind, _) in kinds {
+            cells.push(cell(format!("{kind}.{name}")));
+            cells.push(cell(format!("seed_deviation.{kind}.{name}")));
+        }
+        cells.push(seconds(ablation, arm));
+        columns.push(cells);
+    }
+    columns
+}
+
+/// Every arm against one of them, paired over problems.
+fn differences(
+    ablation: &Ablation<'_>,
+    findings: &Findings,
+    kinds: &[(&str, &str)],
+    other: &Arm,
+) -> Columns {
+    let mut heads = vec![(format!("minus {}", sanitise(&other.name)), Align::Left)];
+    for (_, what) in kinds {
+        heads.push(((*what).to_owned(), Align::Left));
+        heads.push(("p".to_owned(), Align::Right));
+    }
+    let mut columns = Columns::dynamic(heads);
+    let arms = ablation.grid.arms.iter();
+    for arm in arms.filter(|arm| arm.name != other.name) {
+        let mut cells = vec![sanitise(&arm.name).into_owned()];
+        for (kind, _) in kinds {
+            let pair = format!("{kind}.{}.minus.{}", arm.name, other.name);
+            let difference = findings.get(&format!("difference.{pair}"));
+            cells.push(difference.map(shown).unwrap_or_default());
             let p = findings
                 .get(&format!("p_value.{pair}"))
                 .and_then(|f| f.value);
             cells.push(p.map_or_else(String::new, |p| format!("{p:.4}")));
         }
-        cells.push(seconds(ablation, arm));
         columns.push(cells);
     }
-    Ok(columns)
+    columns
 }
 
 /// Value and interval; what is undefined says so.
