@@ -25,6 +25,16 @@ pub fn write_findings(findings: &Findings, out: &mut Output) -> Outcome {
     columns.write(out)
 }
 
+/// Value and interval; what is undefined says so.
+pub fn shown(finding: &Finding) -> String {
+    let shown = number::finding(finding);
+    let text = match shown.interval {
+        Some((low, high)) => format!("{} [{low}, {high}]", shown.value),
+        None => shown.value,
+    };
+    sanitise(&text).into_owned()
+}
+
 fn cells(finding: &Finding) -> [String; 6] {
     let shown = number::finding(finding);
     let interval = match (shown.interval, finding.level) {

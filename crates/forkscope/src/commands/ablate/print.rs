@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use forkscope_records::types::{Finding, Findings};
+use forkscope_records::types::Findings;
 use forkscope_records::{read_findings, read_run_json};
-use forkscope_report::number;
 
 use super::Ablation;
 use super::grid::{Arm, Kind};
@@ -13,6 +12,7 @@ use crate::failure::Outcome;
 use crate::terminal::columns::{Align, Columns};
 use crate::terminal::output::Output;
 use crate::terminal::sanitise::sanitise;
+use crate::terminal::table::shown;
 
 /// Prints what is on the disk.
 pub fn print(ablation: &Ablation<'_>) -> Outcome {
@@ -121,16 +121,6 @@ fn differences(
         columns.push(cells);
     }
     columns
-}
-
-/// Value and interval; what is undefined says so.
-fn shown(finding: &Finding) -> String {
-    let shown = number::finding(finding);
-    let text = match shown.interval {
-        Some((low, high)) => format!("{} [{low}, {high}]", shown.value),
-        None => shown.value,
-    };
-    sanitise(&text).into_owned()
 }
 
 /// Mean over seeds of the seconds of sampling and learning; not of answering,

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use forkscope_records::read_findings;
-use forkscope_records::types::{Finding, Findings};
-use forkscope_report::number;
+use forkscope_records::types::Findings;
 
 use crate::failure::Outcome;
 use crate::terminal::columns::{Align, Columns};
 use crate::terminal::output::Output;
 use crate::terminal::sanitise::sanitise;
+use crate::terminal::table::shown;
 
 /// Prints what is on the disk.
 pub fn print(run: &Path, as_json: bool) -> Outcome {
@@ -58,14 +58,4 @@ fn arms(findings: &Findings) -> Vec<String> {
     ids.filter_map(|id| id.strip_prefix("accuracy."))
         .map(str::to_owned)
         .collect()
-}
-
-/// Value and interval; what is undefined says so.
-fn shown(finding: &Finding) -> String {
-    let shown = number::finding(finding);
-    let text = match shown.interval {
-        Some((low, high)) => format!("{} [{low}, {high}]", shown.value),
-        None => shown.value,
-    };
-    sanitise(&text).into_owned()
 }
