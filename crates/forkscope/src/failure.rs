@@ -46,6 +46,18 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same failure, with the place where it happened before it.
+    pub fn at(self, place: &str) -> Self {
+        let named = |said: String| format!("{place}: {said}");
+        match self {
+            Self::Internal(said) => Self::Internal(named(said)),
+            Self::Usage(said) => Self::Usage(named(said)),
+            Self::Input(said) => Self::Input(named(said)),
+            Self::Gate(said) => Self::Gate(named(said)),
+            other => other,
+        }
+    }
+
     /// The failure of a run that somebody interrupted.
     pub fn interrupted() -> Self {
         Self::Incomplete(

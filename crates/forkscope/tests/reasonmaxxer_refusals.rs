@@ -217,6 +217,26 @@ fn flags_that_contradict_what_is_given() {
         (2, "--rollouts scores --lora-rank 0", &["rank"]),
         (
             2,
+            "--rollouts scores --gate changed",
+            &["--gate changed", "second policy"],
+        ),
+        (
+            2,
+            "--rollouts scores --gate-share 5percent",
+            &["0.05 or 5%"],
+        ),
+        (
+            2,
+            "--rollouts scores --order shuffle --grad-accum-steps 2 --accum-window-pos 1 --accum-window-neg 1",
+            &["balanced windows"],
+        ),
+        (
+            2,
+            "--rollouts scores --decision-mean window --neg-prob-floor 0.1",
+            &["neg_prob_floor"],
+        ),
+        (
+            2,
             "--rollouts scores --price-per-hour=-1",
             &["--price-per-hour"],
         ),

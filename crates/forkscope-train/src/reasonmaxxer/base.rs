@@ -243,7 +243,7 @@ impl Base {
     }
 
     /// The base's `k` most probable tokens at those places, whose hidden states
-    /// are given; computed once.
+    /// are given; kept as far as `keep_bytes` goes.
     pub fn listed(
         &mut self,
         places: &[Place],
@@ -251,22 +251,29 @@ impl Base {
         k: usize,
     ) -> Result<Vec<Bucketed>, TrainError> {
         let (width, vocab) = (self.policy.config().hidden_size, self.policy.vocab_size());
-        let mut logits = Vec::new();
+        let bytes = (8 * k + std::mem::size_of::<(Place, Bucketed)>()) as u64;
+        let (mut logits, mut out) = (Vec::new(), Vec::with_capacity(places.len()));
         for (places, hidden) in places.chunks(BLOCK).zip(hidden.chunks(BLOCK * width)) {
-            if places.iter().all(|p| self.lists.contains_key(p)) {
-                continue;
+            if !places.iter().all(|p| self.lists.contains_key(p)) {
+                self.policy.logits(hidden, &mut logits);
             }
-            self.policy.logits(hidden, &mut logits);
-            for (place, row) in places.iter().zip(logits.chunks_exact(vocab)) {
+            for (i, place) in places.iter().enumerate() {
+                if let Some(list) = self.lists.get(place) {
+                    out.push(list.clone());
+                    continue;
+                }
+                let row = logits.get(i * vocab..(i + 1) * vocab).unwrap_or(&[]);
                 let list = Bucketed::of_row(row, k).ok_or_else(|| {
                     TrainError::NonFinite("the base's logits at an anchor are not finite".into())
                 })?;
-                self.lists.insert(*place, list);
+                if self.kept.saturating_add(bytes) <= self.keep {
+                    self.kept += bytes;
+                    self.lists.insert(*place, list.clone());
+                }
+                out.push(list);
             }
         }
-        let list = |p: &Place| self.lists.get(p).cloned();
-        let lists: Option<Vec<Bucketed>> = places.iter().map(list).collect();
-        lists.ok_or_else(|| TrainError::Internal("an anchor has no list".into()))
+        Ok(out)
     }
 
     /// ln b(x_t) at a rollout's decision positions.

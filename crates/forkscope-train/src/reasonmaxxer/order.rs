@@ -126,7 +126,7 @@ fn balance(
     }
     let mut right = pos.iter().copied().cycle();
     let mut wrong = neg.iter().copied().cycle();
-    let mut order = Vec::with_capacity(sorted.len() + balanced.pos + balanced.neg);
+    let mut order = Vec::with_capacity(sorted.len());
     while order.len() < sorted.len() {
         let p: Vec<usize> = right.by_ref().take(balanced.pos).collect();
         let n: Vec<usize> = wrong.by_ref().take(balanced.neg).collect();

@@ -101,7 +101,7 @@ pub struct BalancedWindows {
 }
 
 /// beta_neg that follows the trend of D at decisions of right rollouts: at every
-/// logged micro-batch the slope's moving average is taken; where it falls,
+/// multiple of `log_every` micro-batches the slope's moving average is taken; where it falls,
 /// beta_neg is multiplied by `decay` (not below `min`), else by `restore` (not
 /// above `init`). A change takes effect at the next window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -129,6 +129,9 @@ impl Default for AdaptiveBeta {
         }
     }
 }
+
+/// Most micro-batches of an optimiser step.
+const MOST_IN_A_WINDOW: usize = 1_000_000;
 
 /// Everything that decides the loss and the order of rollouts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -285,15 +288,40 @@ impl ReasonMaxxerSettings {
                 self.anchor_share
             ));
         }
-        if self.grad_accum_steps == 0 || self.shard_rows == 0 || self.log_every == 0 {
-            return refuse("grad_accum_steps, shard_rows and log_every are at least 1".to_owned());
+        if !(1..=MOST_IN_A_WINDOW).contains(&self.grad_accum_steps) {
+            return refuse(format!(
+                "grad_accum_steps is {}; give a number from 1 to {MOST_IN_A_WINDOW}",
+                self.grad_accum_steps
+            ));
+        }
+        if self.shard_rows == 0 || self.log_every == 0 {
+            return refuse("shard_rows and log_every are at least 1".to_owned());
+        }
+        if self.decision_mean == DecisionMean::Window && self.neg_prob_floor > 0.0 {
+            return refuse(
+                "neg_prob_floor changes how many decisions a rollout has while the window is \
+                 computed; give decision_mean decisions or completion with it"
+                    .to_owned(),
+            );
+        }
+        if let Some(below) = self.early_stop_delta_logp_pos.filter(|x| !x.is_finite()) {
+            return refuse(format!(
+                "early_stop_delta_logp_pos is {below}; give a number of nats"
+            ));
         }
         if self.max_seq_len == 1 {
             return refuse("max_seq_len is 1, and one token predicts nothing".to_owned());
         }
         self.check_adaptive()?;
+        let together = |b: BalancedWindows| b.pos.checked_add(b.neg);
         match self.balanced {
-            Some(b) if b.pos == 0 || b.neg == 0 || b.pos + b.neg != self.grad_accum_steps => {
+            Some(_) if self.order == Order::Shuffle => refuse(
+                "balanced windows take either kind in a fixed order; give order signal-clarity or key with them"
+                    .to_owned(),
+            ),
+            Some(b)
+                if b.pos == 0 || b.neg == 0 || together(b) != Some(self.grad_accum_steps) =>
+            {
                 refuse(format!(
                     "balanced windows of {} right and {} wrong rollouts do not make up windows of {}; \
                      give at least one of each, and {} together",
@@ -302,6 +330,11 @@ impl ReasonMaxxerSettings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether decisions of wrong rollouts are pushed.
+    pub(super) fn learns_from_wrong(&self) -> bool {
+        !self.pos_only && self.objective != DecisionObjective::CorrectSft
     }
 
     fn check_adaptive(&self) -> Result<(), TrainError> {

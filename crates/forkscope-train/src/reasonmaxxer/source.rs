@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::base::Base;
 use super::order::Windows;
 use super::rollout::PoolRollout;
-use super::settings::{AdaptiveBeta, ReasonMaxxerSettings};
+use super::settings::{AdaptiveBeta, ReasonMaxxerSettings, Variant};
 use super::shard::sums;
 use super::window::{Builder, MicroBatch};
 use crate::TrainError;
@@ -67,6 +67,7 @@ impl ReasonMaxxerSource {
             check(rollout, &base)?;
         }
         let windows = Windows::new(&rollouts, &settings)?;
+        check_lesson(&rollouts, &settings)?;
         let with_prompts = !settings.kl_on_generated_only && settings.kl_weight > 0.0;
         let beta_neg = settings.adaptive_beta.map_or(settings.beta_neg, |a| a.init);
         Ok(Self {
@@ -121,34 +122,30 @@ impl ReasonMaxxerSource {
     }
 
     /// Whether a multiple of `log_every` lies among the micro-batches of a step.
-    fn reaches_line(&self, step: u64) -> Option<u64> {
-        let (from, to) = (
-            self.windows.taken_before(step),
-            self.windows.taken_before(step + 1),
-        );
+    fn reaches_line(&self, step: u64) -> bool {
         let every = self.settings.log_every;
-        let last = to / every * every;
-        (last > from).then_some(last)
+        let lines = |step| self.windows.taken_before(step) / every;
+        lines(step + 1) > lines(step)
     }
 
-    /// Follows the trend of D with beta_neg.
-    fn adapt(&mut self, a: AdaptiveBeta, window: &[MicroBatch], first: u64, step: u64) {
-        let Some(at) = self.reaches_line(step) else {
-            return;
-        };
-        let Some(logged) = window.get((at - first) as usize - 1) else {
-            return;
-        };
-        let delta = logged.delta_logp_pos_sum / logged.pos_tokens.max(1) as f64;
-        let m = &mut self.moving;
-        if let Some(last) = m.last_delta {
-            m.ema_slope = a.ema_alpha * (delta - last) + (1.0 - a.ema_alpha) * m.ema_slope;
-            m.beta_neg = match m.ema_slope < 0.0 {
-                true => (m.beta_neg * a.decay).max(a.min),
-                false => (m.beta_neg * a.restore).min(a.init),
-            };
+    /// Follows the trend of D with beta_neg, at every logged micro-batch of the
+    /// window.
+    fn adapt(&mut self, a: AdaptiveBeta, window: &[MicroBatch], first: u64) {
+        for (at, logged) in (first + 1..).zip(window) {
+            if !at.is_multiple_of(self.settings.log_every) {
+                continue;
+            }
+            let delta = logged.delta_logp_pos_sum / logged.pos_tokens.max(1) as f64;
+            let m = &mut self.moving;
+            if let Some(last) = m.last_delta {
+                m.ema_slope = a.ema_alpha * (delta - last) + (1.0 - a.ema_alpha) * m.ema_slope;
+                m.beta_neg = match m.ema_slope < 0.0 {
+                    true => (m.beta_neg * a.decay).max(a.min),
+                    false => (m.beta_neg * a.restore).min(a.init),
+                };
+            }
+            m.last_delta = Some(delta);
         }
-        m.last_delta = Some(delta);
     }
 
     /// Ends the run where an epoch's mean D is below the threshold.
@@ -223,7 +220,7 @@ impl Source for ReasonMaxxerSource {
         self.moving.epoch_delta += delta_pos;
         self.moving.epoch_tokens += pos as u64;
         if let Some(adaptive) = self.settings.adaptive_beta {
-            self.adapt(adaptive, &window, first, step);
+            self.adapt(adaptive, &window, first);
         }
         self.close_epoch(step);
         // 0 / 0 where there is no such token: undefined, and null in the log.
@@ -250,7 +247,7 @@ impl Source for ReasonMaxxerSource {
     }
 
     fn logged(&self) -> bool {
-        self.reaches_line(self.moving.step).is_some()
+        self.reaches_line(self.moving.step)
     }
 
     fn state(&self) -> Value {
@@ -308,6 +305,34 @@ fn check(rollout: &PoolRollout, base: &Policy) -> Result<(), TrainError> {
         "problem `{}`, sample {}: {problem}",
         rollout.problem_id.escape_debug(),
         rollout.sample
+    )))
+}
+
+/// Refuses rollouts of which none has an advantage and a decision: an adapter
+/// that is anchored and nothing else learns nothing.
+fn check_lesson(
+    rollouts: &[PoolRollout],
+    settings: &ReasonMaxxerSettings,
+) -> Result<(), TrainError> {
+    let counts = |r: &PoolRollout| match settings.learns_from_wrong() {
+        true => r.advantage != 0.0,
+        false => r.advantage > 0.0,
+    };
+    let decides = |r: &PoolRollout| match settings.variant {
+        Variant::Fullseq => !r.completion().is_empty(),
+        Variant::Gated => !r.decisions.is_empty(),
+    };
+    if rollouts.iter().any(|r| counts(r) && decides(r)) {
+        return Ok(());
+    }
+    let n = |f: &dyn Fn(&PoolRollout) -> bool| rollouts.iter().filter(|r| f(r)).count();
+    Err(TrainError::Setting(format!(
+        "none of the {} rollouts has both an advantage to learn from ({} have) and a decision \
+         position ({} have); lower the gate's threshold, raise the maximum length, or give problems \
+         with right and wrong rollouts",
+        rollouts.len(),
+        n(&counts),
+        n(&decides)
     )))
 }
 

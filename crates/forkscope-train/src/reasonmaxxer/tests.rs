@@ -329,8 +329,15 @@ fn broken_rollouts_are_refused_by_name() {
     ] {
         assert!(said.contains("problem `q`, sample 1"), "{said}");
     }
-    let none = ReasonMaxxerSource::new(Vec::new(), base(), ReasonMaxxerSettings::default());
-    assert!(none.is_err());
+    let settings = ReasonMaxxerSettings::default();
+    assert!(ReasonMaxxerSource::new(Vec::new(), base(), settings.clone()).is_err());
+    let mut undecided = pool();
+    undecided.iter_mut().for_each(|r| r.decisions.clear());
+    let said = ReasonMaxxerSource::new(undecided, base(), settings).unwrap_err();
+    assert!(
+        said.to_string().contains("none of the 12 rollouts"),
+        "{said}"
+    );
 }
 
 #[test]

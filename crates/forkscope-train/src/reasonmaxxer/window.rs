@@ -12,7 +12,7 @@ use forkscope_metrics::rng::Key;
 use super::base::{Base, BaseRows, Place};
 use super::objective::Push;
 use super::rollout::PoolRollout;
-use super::settings::{Anchor, DecisionMean, DecisionObjective, ReasonMaxxerSettings, Variant};
+use super::settings::{Anchor, DecisionMean, ReasonMaxxerSettings, Variant};
 use super::shard::{AnchorSite, Decision, Item, PoolShard, Teacher, Weights};
 use crate::TrainError;
 use crate::engine::{Pack, Shard, Site};
@@ -133,8 +133,7 @@ impl Builder<'_> {
             c => a.clamp(-c, c),
         };
         let advantage = clip(rollout.advantage);
-        let from_right_alone = s.pos_only || s.objective == DecisionObjective::CorrectSft;
-        let decides = advantage > 0.0 || (advantage < 0.0 && !from_right_alone);
+        let decides = advantage > 0.0 || (advantage < 0.0 && s.learns_from_wrong());
         let len = rollout.token_ids.len() as u32;
         let start = rollout.prompt_len as u32;
         let decisions: Vec<u32> = match s.variant {

@@ -295,6 +295,11 @@ impl<'a> Trainer<'a> {
         if !self.settings.due(self.settings.eval_every, step) {
             return Ok(());
         }
+        // A warm-up's first step has rate 0: these are the parameters the run
+        // began with, and no checkpoint of it.
+        if step == 1 && step < self.settings.steps && self.settings.rate(0) == 0.0 {
+            return Ok(());
+        }
         let began = Instant::now();
         let found = evaluate.evaluate(step, self.network)?;
         times.put("eval_seconds", number(began.elapsed().as_secs_f64()));

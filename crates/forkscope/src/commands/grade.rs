@@ -35,6 +35,9 @@ pub struct Arguments {
     /// whole, last-number, organism or math-verify
     #[arg(long, value_name = "RULE", default_value_t = Verifier::Auto)]
     verifier: Verifier,
+    /// The output is one JSON document with or without it
+    #[arg(long)]
+    json: bool,
 }
 
 /// One line of the result.

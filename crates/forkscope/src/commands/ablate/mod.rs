@@ -244,7 +244,9 @@ impl<'a> Ablation<'a> {
             .collect();
         for seed in &self.grid.seeds {
             for (arm, found) in self.grid.arms.iter().zip(&mut arms) {
-                found.cells.push(self.cell(arm, *seed)?);
+                let cell = self.cell(arm, *seed);
+                let place = || format!("arm `{}`, seed {seed}", arm.name);
+                found.cells.push(cell.map_err(|e| e.at(&place()))?);
             }
         }
         self.progress.finish();

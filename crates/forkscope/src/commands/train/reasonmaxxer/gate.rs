@@ -24,7 +24,7 @@ pub struct GateOptions {
     #[arg(long, value_name = "GATE", conflicts_with_all = ["tau", "tau_pos", "tau_neg", "gate_share"])]
     gate: Option<GatePlan>,
     /// The tau above which this share of the positions lies
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["tau", "tau_pos", "tau_neg"])]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["tau", "tau_pos", "tau_neg"], value_parser = share)]
     gate_share: Option<f64>,
     /// Positions on which --gate-share finds tau: those of the pool, or of rollouts that were scored and left out of it
     #[arg(
@@ -62,6 +62,19 @@ impl CalibrateOn {
     }
 }
 
+/// `0.05` or `5%`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, per) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    let value: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| "give a share such as 0.05 or 5%".to_owned())?;
+    Ok(value / per)
+}
+
 impl GateOptions {
     /// The flag that was given, if any: processed rollouts have decisions
     /// already.
@@ -93,6 +106,11 @@ impl GateOptions {
         }
         for gate in [&recipe.gate.right, &recipe.gate.wrong] {
             gate.check().map_err(|e| Failure::Usage(e.to_string()))?;
+        }
+        if recipe.gate.needs_changed() {
+            return Err(Failure::Usage(
+                "--gate changed needs a second policy to have changed; give a gate on entropy or on the signal, which is pivotality".into(),
+            ));
         }
         if self.probe_budget.is_some() && !recipe.gate.needs_signal() {
             return Err(Failure::Usage(

@@ -214,6 +214,12 @@ fn given_rollouts(a: &Arguments, path: &Path, named: &Named) -> Result<Given, Fa
     {
         return Err(unused(flag));
     }
+    if let Some(flag) = a.pool.choice().filter(|_| pool::is_selected(path)) {
+        return Err(Failure::Usage(format!(
+            "{flag} says how a pool is chosen, but {} is one; leave the flag out, or give the rollouts it was chosen from",
+            path.display()
+        )));
+    }
     if a.gate.probes().is_some() {
         return Err(Failure::Usage(
             "--probe-budget samples continuations, which the answers of --problems grade; with --rollouts leave it out, and shared prefixes tell".into(),

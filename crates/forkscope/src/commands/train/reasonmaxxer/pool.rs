@@ -61,13 +61,22 @@ impl PoolOptions {
     pub fn given(&self) -> Option<&'static str> {
         [
             (self.no_select, "--no-select"),
+            (self.control.is_some(), "--control"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+        .or(self.choice())
+    }
+
+    /// The flag that chooses a pool, if any was given.
+    pub fn choice(&self) -> Option<&'static str> {
+        [
             (self.max_problems.is_some(), "--max-problems"),
             (self.min_pass.is_some(), "--min-pass"),
             (self.max_pass.is_some(), "--max-pass"),
             (self.allow_one_sign, "--allow-one-sign"),
             (self.trim.is_some(), "--trim"),
             (self.skip_ungraded, "--skip-ungraded"),
-            (self.control.is_some(), "--control"),
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
