@@ -47,8 +47,16 @@ impl Ablation<'_> {
             Kind::Base => ("base", 0, Some(0)),
             Kind::ReasonMaxxer(s) => {
                 let rollouts = self.problems_of(&s.store) as u64 * u64::from(s.store.samples);
-                let most = s.optimiser.max_steps.saturating_mul(u64::from(s.rounds));
-                ("reasonmaxxer", rollouts, (most > 0).then_some(most))
+                // A round's pool is at most what is left of its rollouts.
+                let rounds = u64::from(s.rounds).max(1);
+                let kept = (rollouts as f64 / rounds as f64 * s.pool.trim_fraction).ceil();
+                let epoch = (kept as u64).div_ceil(s.objective.grad_accum_steps.max(1) as u64);
+                let spanned = epoch.max(1).saturating_mul(s.optimiser.epochs);
+                let round = match s.optimiser.max_steps {
+                    0 => spanned,
+                    most => spanned.min(most),
+                };
+                ("reasonmaxxer", rollouts, Some(round.saturating_mul(rounds)))
             }
             Kind::Grpo(s) => {
                 let rounds = self.grpo_rounds(arm, s);

@@ -14,7 +14,7 @@ use super::Job;
 use super::material::{Asked, Given};
 use crate::work::ledger::forward;
 use crate::work::plan::Plan;
-use crate::work::pool::GivenRollouts;
+use crate::work::pool::{self, GivenRollouts};
 
 /// Rollouts that would be trained on, counted.
 #[derive(Clone, Copy, Default)]
@@ -96,7 +96,8 @@ impl Job<'_> {
 
     /// The most that the pool can be of rollouts that are there.
     fn chosen(&self, size: Size) -> Size {
-        match self.a.pool.no_select {
+        let is_pool = self.a.rollouts.as_deref().is_some_and(pool::is_selected);
+        match self.a.pool.no_select || is_pool {
             true => size,
             false => Size {
                 rollouts: (size.rollouts * self.recipe.pool.trim_fraction).round(),
