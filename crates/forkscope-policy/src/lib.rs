@@ -11,6 +11,7 @@ pub mod ops;
 mod policy;
 mod sample;
 mod score;
+mod sequences;
 pub mod text;
 
 pub use error::PolicyError;
@@ -21,3 +22,4 @@ pub use model::{
 pub use policy::Policy;
 pub use sample::{Completion, Ended, SamplePrompt, SampleSettings, Sampling};
 pub use score::{HiddenRows, PromptGroup};
+pub use sequences::{SequenceId, Sequences};

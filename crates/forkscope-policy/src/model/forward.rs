@@ -59,6 +59,17 @@ impl Cache {
         }
     }
 
+    /// Gives segment `to` what segment `from` holds. Both must exist.
+    pub(crate) fn copy(&mut self, from: usize, to: usize) {
+        for layer in &mut self.layers {
+            if let Some(held) = layer.get(from).cloned()
+                && let Some(segment) = layer.get_mut(to)
+            {
+                *segment = held;
+            }
+        }
+    }
+
     /// Frees a segment's memory.
     pub(crate) fn clear(&mut self, segment: usize) {
         for layer in &mut self.layers {
