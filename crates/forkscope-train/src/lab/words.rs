@@ -84,6 +84,10 @@ const fn append(words: &mut [&'static str], from: usize, more: &[&'static str]) 
 
 /// The id of a word; for constants only, where a word that is not there stops
 /// the compiler.
+#[allow(
+    clippy::panic,
+    reason = "evaluated while compiling, never by the product"
+)]
 pub(super) const fn id(word: &str) -> u32 {
     let mut i = 0;
     while i < VOCABULARY {
