@@ -27,6 +27,9 @@ pub enum PolicyError {
     /// Token ids that the policy cannot take.
     #[error("{0}")]
     Ids(String),
+    /// A row, layer, vector or patch that does not fit the model or sequence.
+    #[error("{0}")]
+    Activation(String),
     /// A model produced NaN or +inf; the run stops.
     #[error(
         "the model produced {what} in row {row}, position {position}; the weights are broken or overflow, nothing was recorded for this row"

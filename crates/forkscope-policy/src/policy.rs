@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::PolicyError;
 use crate::files::{EmbeddedFile, ModelFiles};
+use crate::model::hooks::Steer;
 use crate::model::{Adapter, Model, ModelConfig};
 use crate::text::TextSide;
 
@@ -15,6 +16,7 @@ use crate::text::TextSide;
 pub struct Policy {
     pub(crate) model: Arc<Model>,
     pub(crate) adapter: Option<Arc<Adapter>>,
+    pub(crate) steering: Vec<Arc<Steer>>,
     text: Option<Arc<TextSide>>,
     files: ModelFiles,
     adapter_files: Option<ModelFiles>,
@@ -102,6 +104,7 @@ impl Policy {
         let policy = Self {
             model,
             adapter: None,
+            steering: Vec::new(),
             text: text.map(Arc::new),
             files,
             adapter_files: None,

@@ -52,7 +52,7 @@ impl Policy {
     /// Hidden states that predict every completion token of the groups. A
     /// non-finite state is an error: the model is broken.
     pub fn hidden_rows(&self, groups: &[PromptGroup<'_>]) -> Result<HiddenRows, PolicyError> {
-        let mut runner = Runner::new(&self.model, self.adapter.as_deref());
+        let mut runner = self.runner();
         let width = self.config().hidden_size;
         let total: usize = groups.iter().map(PromptGroup::positions).sum();
         let mut out = HiddenRows {
@@ -106,7 +106,7 @@ impl Policy {
         let rows = hidden.len() / width;
         out.resize(rows * vocab, 0.0);
         let chunk = rows.div_ceil(rayon::current_num_threads()).clamp(8, 256);
-        let runner = Runner::new(&self.model, None);
+        let runner = self.runner();
         out.par_chunks_mut(chunk * vocab)
             .zip(hidden.par_chunks(chunk * width))
             .for_each(|(out, hidden)| runner.logits(hidden, out));

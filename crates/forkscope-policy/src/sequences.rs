@@ -61,7 +61,7 @@ impl Policy {
     pub fn sequences(&self) -> Sequences<'_> {
         Sequences {
             policy: self,
-            runner: Runner::new(&self.model, self.adapter.as_deref()),
+            runner: self.runner(),
             cache: Cache::kept(self.config().layers),
             open: BTreeMap::new(),
             readers: BTreeMap::new(),

@@ -6,11 +6,12 @@
 //! run over chunks of rows in parallel; no row's arithmetic depends on the
 //! chunk it is in.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::decoder::{Block, Model};
+use super::hooks::{HeadWork, Hooks, Steer, steer};
 use super::linear::LinearScratch;
 use super::lora::{Adapter, LowRank, Projection};
 use super::rope::RopeTable;
@@ -96,6 +97,7 @@ struct Scratch {
 pub(crate) struct Runner<'a> {
     model: &'a Model,
     adapter: Option<&'a Adapter>,
+    steering: &'a [Arc<Steer>],
     scratch: Mutex<Vec<Scratch>>,
     q: Vec<f32>,
     k: Vec<f32>,
@@ -103,10 +105,16 @@ pub(crate) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(crate) fn new(model: &'a Model, adapter: Option<&'a Adapter>) -> Self {
+    /// Of a policy: see [`crate::Policy::runner`].
+    pub(crate) fn new(
+        model: &'a Model,
+        adapter: Option<&'a Adapter>,
+        steering: &'a [Arc<Steer>],
+    ) -> Self {
         Self {
             model,
             adapter,
+            steering,
             scratch: Mutex::default(),
             q: Vec::new(),
             k: Vec::new(),
@@ -124,6 +132,17 @@ impl<'a> Runner<'a> {
         cache: &mut Cache,
         sequence_len: usize,
     ) -> Result<Vec<f32>, PolicyError> {
+        self.forward_with(rows, cache, sequence_len, &mut Hooks::default())
+    }
+
+    /// [`Runner::forward`] that captures or patches on the way.
+    pub(crate) fn forward_with(
+        &mut self,
+        rows: &[Row],
+        cache: &mut Cache,
+        sequence_len: usize,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<f32>, PolicyError> {
         let d = self.model.config.hidden_size;
         let rope = self.model.rope_table(sequence_len);
         let chunk = rows
@@ -133,6 +152,7 @@ impl<'a> Runner<'a> {
         let mut x = self.embed(rows)?;
         let places: Vec<Place> = rows.iter().map(|r| r.place).collect();
         let layers = cache.layers.len();
+        self.at_layer(0, rows, &mut x, hooks);
         for (l, block) in self.model.blocks.iter().enumerate() {
             let segments = cache
                 .layers
@@ -144,7 +164,11 @@ impl<'a> Runner<'a> {
             };
             self.project(block, changes, &x, &places, &rope, chunk);
             self.store(block, &places, segments);
-            self.mix(block, changes, &mut x, &places, segments, chunk);
+            let heads = hooks.heads_of(l + 1);
+            let taps = self.mix(block, changes, &mut x, &places, segments, chunk, &heads);
+            let wanted = heads.wanted;
+            hooks.take_heads(l + 1, &wanted, &taps, self.head_width());
+            self.at_layer(l + 1, rows, &mut x, hooks);
         }
         let mut out = vec![0.0; x.len()];
         out.par_chunks_mut(chunk * d)
@@ -153,6 +177,17 @@ impl<'a> Runner<'a> {
                 rms_norm(x, &self.model.final_norm, self.model.config.norm_eps, out);
             });
         Ok(out)
+    }
+
+    /// Width of the concatenated head outputs.
+    fn head_width(&self) -> usize {
+        self.model.config.heads * self.model.config.head_dim
+    }
+
+    /// Steers, patches and captures the residual stream.
+    fn at_layer(&self, layer: usize, rows: &[Row], x: &mut [f32], hooks: &mut Hooks<'_>) {
+        steer(self.steering, layer, rows, hooks.predicting.as_deref(), x);
+        hooks.at_layer(layer, x, self.model.config.hidden_size);
     }
 
     fn embed(&self, rows: &[Row]) -> Result<Vec<f32>, PolicyError> {
@@ -276,7 +311,12 @@ impl<'a> Runner<'a> {
             });
     }
 
-    /// Second half: attention, output projection and MLP, added to `x`.
+    /// Second half: attention, output projection and MLP, added to `x`. Returns
+    /// the head outputs of the rows that are wanted.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site; each is a part of the pass"
+    )]
     fn mix(
         &self,
         block: &Block,
@@ -285,13 +325,18 @@ impl<'a> Runner<'a> {
         places: &[Place],
         segments: &[Segment],
         chunk: usize,
-    ) {
+        heads: &HeadWork<'_, '_>,
+    ) -> Vec<f32> {
         let c = &self.model.config;
-        let (d, q_width) = (c.hidden_size, c.heads * c.head_dim);
+        let (d, q_width) = (c.hidden_size, self.head_width());
+        let mut taps = vec![0.0; heads.wanted.len() * q_width];
+        let cut = heads.cut(&mut taps, places.len(), chunk, q_width);
         x.par_chunks_mut(chunk * d)
             .zip(places.par_chunks(chunk))
             .zip(self.q.par_chunks(chunk * q_width))
-            .for_each(|((x, places), q)| {
+            .zip(cut)
+            .enumerate()
+            .for_each(|(i, (((x, places), q), taps))| {
                 with_scratch(&self.scratch, |s| {
                     s.wide.resize(q.len(), 0.0);
                     attend(
@@ -302,6 +347,7 @@ impl<'a> Runner<'a> {
                         &mut s.wide,
                         &mut s.attention,
                     );
+                    heads.at_rows(i * chunk, &mut s.wide, q_width, taps);
                     block
                         .o
                         .apply(&s.wide, changes.get(Projection::O), true, x, &mut s.linear);
@@ -333,6 +379,7 @@ impl<'a> Runner<'a> {
                     );
                 });
             });
+        taps
     }
 
     /// Logits of hidden rows (rows x vocabulary), one thread.

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod forward;
+pub(crate) mod hooks;
 pub(crate) mod linear;
 pub(crate) mod lora;
 pub(crate) mod rope;

@@ -162,7 +162,7 @@ impl<'a> Sampler<'a> {
             policy,
             prompts,
             settings,
-            runner: Runner::new(&policy.model, policy.adapter.as_deref()),
+            runner: policy.runner(),
             cache: Cache::kept(policy.config().layers),
             free: Vec::new(),
             segments: 0,
