@@ -2,10 +2,13 @@
 //! checkpoints hold it (outputs x inputs, row-major).
 //!
 //! The `gemm` kernels give a row the same bits whatever the other rows, with
-//! two exceptions that are kept out of its way here: up to two rows, and up to
-//! 256 results, go through other kernels. So a product of too few rows is
-//! padded with zero rows, and fewer than eight outputs are summed here in a
-//! fixed order. Calls are single-threaded: callers split rows over threads.
+//! three exceptions that are kept out of its way here: up to two rows, and up
+//! to 256 results, go through other kernels, and beyond 512 inputs the sum is
+//! cut into pieces whose length follows from the number of rows and the sizes
+//! of the caches. So a product of too few rows is padded with zero rows, fewer
+//! than eight outputs are summed here in a fixed order, and more than 512 inputs
+//! are cut here, into equal pieces. Calls are single-threaded: callers split rows
+//! over threads.
 
 use super::{LANES, sum_lanes};
 
@@ -13,6 +16,9 @@ use super::{LANES, sum_lanes};
 const MIN: usize = 8;
 /// Results up to which `gemm` may use its kernels for small products.
 const SMALL: usize = 256;
+
+/// Most inputs that `gemm` sums in one piece whatever the machine.
+const PIECE: usize = 512;
 
 /// Buffers for padding, kept between calls.
 #[derive(Debug, Default)]
@@ -81,30 +87,41 @@ impl Product<'_> {
     }
 
     fn gemm(&self, x: &[f32], rows: usize, out: &mut [f32], stride: usize) {
-        // Safety: the lengths of all three operands were checked in `run`
-        // against the sizes and strides given here.
-        unsafe {
-            gemm_f32::gemm::f32::get_gemm_fn()(
-                rows,
-                self.outputs,
-                self.inputs,
-                out.as_mut_ptr(),
-                1,
-                stride as isize,
-                self.add,
-                x.as_ptr(),
-                1,
-                self.inputs as isize,
-                self.w.as_ptr(),
-                self.inputs as isize,
-                1,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm_common::Parallelism::None,
-            );
+        let pieces = self.inputs.div_ceil(PIECE).max(1);
+        let piece = self.inputs.div_ceil(pieces);
+        let mut from = 0;
+        loop {
+            let inputs = piece.min(self.inputs - from);
+            // Safety: the lengths of all three operands were checked in `run`
+            // against the sizes and strides given here; a piece of the inputs
+            // lies within each row.
+            unsafe {
+                gemm_f32::gemm::f32::get_gemm_fn()(
+                    rows,
+                    self.outputs,
+                    inputs,
+                    out.as_mut_ptr(),
+                    1,
+                    stride as isize,
+                    self.add || from > 0,
+                    x.as_ptr().add(from),
+                    1,
+                    self.inputs as isize,
+                    self.w.as_ptr().add(from),
+                    self.inputs as isize,
+                    1,
+                    1.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm_common::Parallelism::None,
+                );
+            }
+            from += inputs;
+            if from >= self.inputs {
+                return;
+            }
         }
     }
 
@@ -188,6 +205,11 @@ mod tests {
             (128, 188),
             (896, 640),
             (4864, 96),
+            // More inputs than one block, few outputs: adapters.
+            (896, 16),
+            (1536, 64),
+            (4864, 32),
+            (8960, 8),
         ] {
             let (x, w) = (
                 values(600 * inputs, 7919),
