@@ -10,6 +10,7 @@ mod csv;
 mod diff;
 mod encode;
 mod guard;
+mod intervention;
 mod read;
 mod rollout;
 mod score;

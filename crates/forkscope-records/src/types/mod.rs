@@ -2,11 +2,13 @@
 
 mod finding;
 pub mod float;
+mod intervention;
 mod problem;
 mod rollout;
 mod row;
 
 pub use finding::{Finding, Findings};
+pub use intervention::{Direction, Intervention};
 pub use problem::{Message, Problem, ProblemPrompt};
 pub use rollout::{FinishReason, Rollout};
 pub use row::{DiffRow, ScoreRow, ShiftClass, TopK, Validity};
