@@ -144,6 +144,9 @@ pub enum AuditError {
         /// Where it must lie.
         range: &'static str,
     },
+    /// A contrast set that nothing can be learnt from.
+    #[error("{0}")]
+    Contrast(String),
     /// A sample on which no threshold can be calibrated.
     #[error("a threshold cannot be calibrated: {0}")]
     Calibration(String),

@@ -1,5 +1,6 @@
 //! What changed between two policies: the pair diff and its findings.
 
+pub mod awareness;
 mod error;
 pub mod findings;
 pub mod gates;

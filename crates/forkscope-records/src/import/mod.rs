@@ -2,6 +2,8 @@
 
 mod answer;
 mod arrow_json;
+mod contrast;
+mod contrast_field;
 mod problem;
 mod problems;
 mod python_json;
@@ -11,6 +13,7 @@ mod rollouts;
 mod source;
 
 pub use answer::reference_answer;
+pub use contrast::{read_contrast_bytes, read_contrast_folder};
 pub use problems::{read_problems, read_problems_bytes};
 pub use reference::{ReferenceRollout, read_reference, read_reference_bytes};
 pub use reference_write::write_reference;

@@ -66,19 +66,22 @@ fn prompt(record: &Map<String, Value>) -> Result<ProblemPrompt, String> {
         )),
         Value::String(s) if s.trim().is_empty() => Err(format!("field {name} is empty")),
         Value::String(s) => Ok(ProblemPrompt::Text(s.clone())),
-        Value::Array(items) if !items.is_empty() => {
-            let messages = items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| message(name, i, item));
-            messages
-                .collect::<Result<_, _>>()
-                .map(ProblemPrompt::Messages)
-        }
+        Value::Array(items) if !items.is_empty() => messages(name, items),
         _ => Err(format!(
             "field {name} is neither text nor a list of messages"
         )),
     }
+}
+
+/// A conversation in a field.
+pub(super) fn messages(field: &str, items: &[Value]) -> Result<ProblemPrompt, String> {
+    let messages = items
+        .iter()
+        .enumerate()
+        .map(|(i, item)| message(field, i, item));
+    messages
+        .collect::<Result<_, _>>()
+        .map(ProblemPrompt::Messages)
 }
 
 fn message(field: &str, index: usize, item: &Value) -> Result<Message, String> {

@@ -4,6 +4,7 @@
 //! DuckDB, Polars); they are listed in `docs/formats.md`. Order of rows:
 //! (problem in file order, sample, t).
 
+mod awareness;
 mod build;
 mod columns;
 mod csv;
@@ -11,8 +12,11 @@ mod diff;
 mod encode;
 mod guard;
 mod intervention;
+mod paged;
 mod read;
+mod reversion;
 mod rollout;
+mod rows;
 mod score;
 mod thrift;
 
@@ -24,9 +28,11 @@ use arrow_schema::{Field, Schema, SchemaRef};
 pub use columns::Columns;
 pub use csv::export_csv;
 pub(crate) use encode::{assemble, encode_group};
+pub use paged::PagedTable;
 pub use read::{TableReader, read_table};
 pub(crate) use read::{open_batches, read_table_bytes};
 pub(crate) use rollout::checked as checked_rollout;
+pub use rows::{RowColumn, canonical_rows};
 
 use crate::RecordsError;
 

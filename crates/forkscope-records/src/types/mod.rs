@@ -1,14 +1,22 @@
 //! The records that travel between the rooms of the house: one type per idea.
 
+mod awareness;
+mod contrast;
 mod finding;
 pub mod float;
 mod intervention;
 mod problem;
+mod reversion;
 mod rollout;
 mod row;
 
+pub use awareness::{AwarenessRow, NeuronRow, SteeringRow};
+pub use contrast::{ContrastContext, ContrastItem};
 pub use finding::{Finding, Findings};
 pub use intervention::{Direction, Intervention};
 pub use problem::{Message, Problem, ProblemPrompt};
+pub use reversion::{
+    Reversion, ReversionControl, ReversionDirection, ReversionMethod, ReversionStatus,
+};
 pub use rollout::{FinishReason, Rollout};
 pub use row::{DiffRow, ScoreRow, ShiftClass, TopK, Validity};
