@@ -20,4 +20,4 @@ pub use hidden::{HiddenRollout, HiddenStore, HiddenWriter, PromptAndCompletion};
 pub use import::{read_problems, read_reference, read_rollouts, write_reference};
 pub use pieces::TokenPieces;
 pub use run::{Mode, Opened, RunDir, RunJson, RunManifest, RunStatus, TableWriter, read_run_json};
-pub use table::{Record, TableReader, export_csv, read_table};
+pub use table::{PagedTable, Record, TableReader, export_csv, read_table};

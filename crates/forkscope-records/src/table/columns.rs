@@ -155,6 +155,27 @@ impl<'a> Columns<'a> {
         self.lists(name, Self::floats)
     }
 
+    /// Numbers of elements of lists, 0 where null.
+    pub fn list_lengths(&self, name: &str) -> Result<Vec<usize>, RecordsError> {
+        let array = self.array(name)?;
+        let lengths = |i: usize, n: usize| if array.is_null(i) { 0 } else { n };
+        let rows = 0..array.len();
+        Ok(match array.data_type() {
+            DataType::List(_) => {
+                let lists = array.as_list::<i32>();
+                rows.map(|i| lengths(i, usize::try_from(lists.value_length(i)).unwrap_or(0)))
+                    .collect()
+            }
+            DataType::LargeList(_) => {
+                let lists = array.as_list::<i64>();
+                rows.map(|i| lengths(i, usize::try_from(lists.value_length(i)).unwrap_or(0)))
+                    .collect()
+            }
+            DataType::Null => vec![0; array.len()],
+            _ => return Err(self.wrong(name, array, "lists")),
+        })
+    }
+
     /// An error about one cell.
     pub fn at(&self, name: &str, row: usize, reason: impl ToString) -> RecordsError {
         let row = self.first_row + row as u64;

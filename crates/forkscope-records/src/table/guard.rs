@@ -29,18 +29,27 @@ const SCHEMA_DEPTH: usize = 32;
 /// Refuses a schema so deep that decoding it would exhaust the stack.
 pub(super) fn check_schema(path: &Path, file: &Bytes) -> Result<(), RecordsError> {
     let footer = file.split_last_chunk::<8>().and_then(|(rest, tail)| {
-        let (len, magic) = tail.split_first_chunk::<4>()?;
-        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-        (magic == b"PAR1")
-            .then_some(rest.get(rest.len().checked_sub(len)?..))
-            .flatten()
+        let len = footer_len(tail)?;
+        rest.get(rest.len().checked_sub(len)?..)
     });
-    let Some(footer) = footer else {
-        return Err(RecordsError::table(
-            path,
-            "it does not end as one (is it truncated?)",
-        ));
-    };
+    check_depth(path, footer.ok_or_else(|| no_footer(path))?)
+}
+
+/// Length of the footer that a file's last eight bytes announce.
+pub(super) fn footer_len(tail: &[u8; 8]) -> Option<usize> {
+    let (len, magic) = tail.split_first_chunk::<4>()?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    (magic == b"PAR1").then_some(len)
+}
+
+/// The error of a file without a footer.
+pub(super) fn no_footer(path: &Path) -> RecordsError {
+    RecordsError::table(path, "it does not end as one (is it truncated?)")
+}
+
+/// Refuses a footer whose schema is so deep that decoding it would exhaust the
+/// stack.
+pub(super) fn check_depth(path: &Path, footer: &[u8]) -> Result<(), RecordsError> {
     match schema_depth(footer, SCHEMA_DEPTH) {
         Some(depth) if depth <= SCHEMA_DEPTH => Ok(()),
         Some(_) => Err(too_large(
@@ -57,9 +66,37 @@ pub(super) fn check_claims(
     file: &Bytes,
     metadata: &ParquetMetaData,
 ) -> Result<(), RecordsError> {
-    let len = file.len() as u64;
+    check_footer(path, file.len() as u64, metadata)?;
+    for column in metadata.row_groups().iter().flat_map(|g| g.columns()) {
+        let range = chunk_range(column);
+        let chunk = range.and_then(|(s, n)| file.get(s..s.checked_add(n)?));
+        check_pages(path, chunk, column, most_bytes(file.len() as u64))?;
+    }
+    Ok(())
+}
+
+/// Where a column chunk lies in its file: its first byte and its length.
+pub(super) fn chunk_range(column: &ColumnChunkMetaData) -> Option<(usize, usize)> {
+    let start = column
+        .dictionary_page_offset()
+        .unwrap_or_else(|| column.data_page_offset());
+    let start = usize::try_from(start).ok()?;
+    Some((start, usize::try_from(column.compressed_size()).ok()?))
+}
+
+/// Uncompressed bytes that a file of that length may claim.
+pub(super) fn most_bytes(len: u64) -> u64 {
+    BYTES_FLOOR.max(len.saturating_mul(INFLATION))
+}
+
+/// Refuses a footer whose claims the length of its file cannot carry.
+pub(super) fn check_footer(
+    path: &Path,
+    len: u64,
+    metadata: &ParquetMetaData,
+) -> Result<(), RecordsError> {
     let most_values = VALUES_FLOOR.max(len.saturating_mul(VALUES_PER_BYTE));
-    let most_bytes = BYTES_FLOOR.max(len.saturating_mul(INFLATION));
+    let most_bytes = most_bytes(len);
     let columns = metadata.file_metadata().schema_descr().num_columns();
     let mut values = vec![0u64; columns];
     let mut total = 0u64;
@@ -92,29 +129,22 @@ pub(super) fn check_claims(
                     format!("claims {total} uncompressed bytes in {len} bytes"),
                 ));
             }
-            check_pages(path, file, column, n, most_bytes)?;
         }
     }
     Ok(())
 }
 
-/// Refuses a column chunk whose pages claim other than the footer does.
-fn check_pages(
+/// Refuses a column chunk whose pages claim other than the footer does; `None`
+/// is one that lies outside its file.
+pub(super) fn check_pages(
     path: &Path,
-    file: &Bytes,
+    chunk: Option<&[u8]>,
     column: &ColumnChunkMetaData,
-    values: u64,
     most_bytes: u64,
 ) -> Result<(), RecordsError> {
+    let values = claim(path, "values", column.num_values())?;
     let name = column.column_path().string();
     let broken = |what: &str| RecordsError::table(path, format!("column {name}: {what}"));
-    let start = column
-        .dictionary_page_offset()
-        .unwrap_or_else(|| column.data_page_offset());
-    let range = usize::try_from(start)
-        .ok()
-        .zip(usize::try_from(column.compressed_size()).ok());
-    let chunk = range.and_then(|(s, n)| file.get(s..s.checked_add(n)?));
     let chunk = chunk.ok_or_else(|| broken("its data lies outside the file (is it truncated?)"))?;
     let (mut at, mut seen, mut bytes) = (0usize, 0u64, 0u64);
     while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
