@@ -162,8 +162,65 @@ pub fn predictable_bernstein(
     })
 }
 
+/// As [`predictable_bernstein`], for a simple random sample without replacement
+/// from `population` units, whose mean it is about.
+///
+/// Given what was seen, the mean of x_i is `(N μ - S_{i-1}) / (N - i + 1)`, so
+/// the centre is `Σ λ_i (x_i + S_{i-1}/(N-i+1)) / Σ λ_i N/(N-i+1)` and the half
+/// width has the same denominator (Waudby-Smith and Ramdas 2020, "Confidence
+/// sequences for sampling without replacement", arXiv 2006.04347, theorem 3.2).
+/// The values stand in the order of drawing.
+///
+/// # Errors
+/// As [`predictable_bernstein`], or more values than units.
+pub fn predictable_bernstein_finite(
+    values: &[f64],
+    range: (f64, f64),
+    population: u64,
+    level: f64,
+) -> Result<Interval, StatsError> {
+    let width = check_range(values, range, 1)?;
+    if population < values.len() as u64 {
+        return Err(StatsError::OutOfRange {
+            what: "the number of units",
+            value: population as f64,
+            range: "[number of values, inf)",
+        });
+    }
+    let log = (2.0 / (1.0 - open_unit("level", level)?)).ln();
+    let (n, units) = (values.len() as f64, population as f64);
+    let (mut mean, mut variance) = (0.5, 0.25);
+    let (mut total, mut squares, mut seen) = (0.5, 0.25, 0.0);
+    let (mut bets, mut weighted, mut penalty) = (0.0, 0.0, 0.0);
+    for (i, value) in values.iter().enumerate() {
+        let x = (value - range.0) / width;
+        let left = units - i as f64;
+        let bet = (2.0 * log / (n * variance)).sqrt().min(0.5);
+        bets += bet * units / left;
+        weighted += bet * (x + seen / left);
+        penalty += (x - mean).powi(2) * (-(-bet).ln_1p() - bet);
+        seen += x;
+        total += x;
+        mean = total / (i + 2) as f64;
+        squares += (x - mean).powi(2);
+        variance = squares / (i + 2) as f64;
+    }
+    let (centre, half) = (weighted / bets, (log + penalty) / bets);
+    // What was seen bounds the mean too: the rest lies in the range.
+    let (least, most) = (seen / units, (seen + units - n) / units);
+    Ok(Interval {
+        low: range.0 + width * (centre - half).max(least),
+        high: range.0 + width * (centre + half).min(most),
+        level,
+    })
+}
+
 /// Width of the range if it is not empty and holds every value.
-fn check_range(values: &[f64], range: (f64, f64), needed: usize) -> Result<f64, StatsError> {
+pub(super) fn check_range(
+    values: &[f64],
+    range: (f64, f64),
+    needed: usize,
+) -> Result<f64, StatsError> {
     finite("values", values, needed)?;
     finite("range", &[range.0, range.1], 2)?;
     if range.0 >= range.1 {

@@ -15,14 +15,18 @@
 //! | a quantile | [`quantile`], [`weighted_quantile`] |
 //! | an interval over clusters | [`cluster_bootstrap`], [`Resampler`] |
 //! | an interval of a proportion | [`clopper_pearson`], [`wilson`] |
-//! | an interval of a bounded mean | [`empirical_bernstein`], [`predictable_bernstein`] |
+//! | how many of a finite population, from a sample? | [`hypergeometric_upper`], [`hypergeometric_lower`] |
+//! | an interval of a bounded mean | [`empirical_bernstein`], [`predictable_bernstein`], [`betting_interval`] |
+//! | the same for a sample without replacement | [`predictable_bernstein_finite`], [`betting_interval`] |
 //! | do paired arms differ? | [`sign_flip_test`], [`mcnemar_exact`] |
 //! | accuracy of several samples per problem | [`pass_at_k`], [`majority`], [`mean_over_problems`] |
 //! | which of many? | [`benjamini_hochberg`] |
 
+mod betting;
 mod bootstrap;
 mod concentration;
 mod fdr;
+mod hypergeometric;
 mod labelled;
 mod paired;
 mod pass;
@@ -33,11 +37,14 @@ mod resample;
 mod simd;
 mod weighted;
 
+pub use betting::{betting_interval, betting_lower, betting_upper};
 pub use bootstrap::{Bootstrap, BootstrapSettings, cluster_bootstrap, percentile_interval};
 pub use concentration::{
-    empirical_bernstein, gini, lorenz_curve, predictable_bernstein, top_share,
+    empirical_bernstein, gini, lorenz_curve, predictable_bernstein, predictable_bernstein_finite,
+    top_share,
 };
 pub use fdr::{Discoveries, benjamini_hochberg};
+pub use hypergeometric::{hypergeometric_cdf, hypergeometric_lower, hypergeometric_upper};
 pub use labelled::RankedLabels;
 pub use paired::{Alternative, SignFlip, SignFlipSettings, mcnemar_exact, sign_flip_test};
 pub use pass::{majority, mean_over_problems, pass_at_k};

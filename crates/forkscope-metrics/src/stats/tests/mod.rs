@@ -1,5 +1,6 @@
 //! Tests of the statistics: golden values, identities, hostile input.
 
+mod finite;
 mod golden;
 mod properties;
 mod resamples;
