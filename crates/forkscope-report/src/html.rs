@@ -4,7 +4,7 @@ use crate::data::ReportData;
 use crate::error::ReportError;
 use crate::summary::{self, Summary};
 use crate::text::{html, html_foreign, json_in_script};
-use crate::{csp, evaluated, facts, figures, heatmap, number, table};
+use crate::{csp, evaluated, facts, figures, heatmap, number, sections, table};
 
 const PAGE: &str = include_str!("assets/page.html");
 const TOKENS: &str = include_str!("assets/tokens.html");
@@ -74,6 +74,7 @@ pub fn render_html_with(data: &ReportData, options: &HtmlOptions) -> Result<Stri
         ("style", STYLE.to_owned()),
         ("script", script),
         ("summary", summary_html(data)),
+        ("sections", sections::page(&sections::sections(&data.findings))),
         ("figures", figures_html(data)),
         ("findings", table::render(&data.findings)),
         ("tokens", tokens),

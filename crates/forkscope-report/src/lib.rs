@@ -23,6 +23,7 @@ mod heatmap;
 mod html;
 mod markdown;
 pub mod number;
+pub mod sections;
 mod summary;
 mod table;
 pub mod text;
@@ -30,7 +31,7 @@ mod write;
 
 pub use data::ReportData;
 pub use error::ReportError;
-pub use figures::{Figure, figures};
+pub use figures::{Figure, curves, figures};
 pub use html::{HtmlOptions, render_html, render_html_with};
 pub use markdown::render_markdown;
 pub use summary::{Summary, summarise};

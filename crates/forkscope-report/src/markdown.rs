@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::data::ReportData;
 use crate::error::ReportError;
 use crate::text::{markdown_code, markdown_prose};
-use crate::{facts, html, number, summary, table};
+use crate::{facts, html, number, sections, summary, table};
 
 /// Renders `findings.md`. Text from files cannot open markup in it: labels
 /// and settings stand in code spans, prose is escaped.
@@ -28,6 +28,7 @@ pub fn render_markdown(data: &ReportData) -> Result<String, ReportError> {
     for caveat in &summary.caveats {
         let _ = writeln!(out, "- {}", markdown_prose(caveat));
     }
+    out += &sections::markdown(&sections::sections(&data.findings));
     findings(&mut out, data);
     settings(&mut out, data);
     Ok(out)

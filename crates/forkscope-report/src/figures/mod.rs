@@ -5,6 +5,7 @@
 mod ablation;
 mod axis;
 mod coverage;
+pub mod curves;
 mod forest;
 mod profile;
 mod svg;
