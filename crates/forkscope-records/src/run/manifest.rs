@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::RecordsError;
-use crate::documents::{read_document, to_bytes};
+use crate::documents::{parse, read_document, to_bytes};
 
 /// What a command says of itself before it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -154,8 +154,26 @@ impl RunJson {
     /// The layout that this version writes.
     pub const SCHEMA: &'static str = "forkscope/run/1";
 
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, RecordsError> {
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RecordsError> {
         to_bytes(self)
+    }
+
+    /// The `run.json` of these bytes; `path` is for messages.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, RecordsError> {
+        checked(parse(bytes, path)?, path)
+    }
+
+    /// All but `timing`: what an equal run has equal.
+    pub fn stable(&self) -> Result<Map<String, Value>, RecordsError> {
+        let mut map = serde_json::to_value(self).map(|value| match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        });
+        if let Ok(map) = &mut map {
+            map.shift_remove("timing");
+        }
+        map.map_err(|e| RecordsError::Misuse(format!("run.json cannot be written: {e}")))
     }
 
     /// The first setting in which a new call differs from this run.
@@ -229,14 +247,17 @@ fn show(value: Option<&Value>) -> String {
 /// Reads the `run.json` of a run directory.
 pub fn read_run_json(run: &Path) -> Result<RunJson, RecordsError> {
     let path = run.join("run.json");
-    let json: RunJson = read_document(&path)?;
+    checked(read_document(&path)?, &path)
+}
+
+fn checked(json: RunJson, path: &Path) -> Result<RunJson, RecordsError> {
     if json.schema != RunJson::SCHEMA {
         let reason = format!(
             "schema {:?} is not {:?}; it was written by another version of forkscope",
             json.schema,
             RunJson::SCHEMA
         );
-        return Err(RecordsError::json(&path, reason));
+        return Err(RecordsError::json(path, reason));
     }
     Ok(json)
 }
