@@ -14,6 +14,7 @@
 //! This crate knows weights, objectives and files; it knows no terminal.
 
 pub mod engine;
+pub mod harden;
 pub mod lab;
 pub mod objective;
 pub mod reasonmaxxer;
