@@ -8,6 +8,7 @@ mod error;
 mod files;
 pub mod hub;
 mod model;
+pub mod numerics;
 pub mod ops;
 mod patching;
 mod policy;
@@ -21,7 +22,7 @@ pub use activations::{ActivationRequest, ActivationRows, Activations, Sites};
 pub use error::PolicyError;
 pub use files::{Blob, BlobReader, EmbeddedFile, ModelFiles};
 pub use model::{
-    Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Tensor, Weights,
+    Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Rounding, Tensor, Weights,
 };
 pub use patching::{Patch, PatchRequest, Site, Variant};
 pub use policy::Policy;

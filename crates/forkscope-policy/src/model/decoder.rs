@@ -16,7 +16,7 @@ use crate::files::ModelFiles;
 use crate::ops::attention::AttentionShape;
 
 /// One block.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Block {
     pub(crate) input_norm: Vec<f32>,
     pub(crate) q: Linear,
@@ -40,8 +40,10 @@ pub struct Model {
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Vec<f32>,
     pub(crate) head: Linear,
-    weights: Weights,
-    rope: Mutex<Arc<RopeTable>>,
+    /// Whether what flows between operations is rounded to bf16.
+    pub(super) rounds_activations: bool,
+    pub(super) weights: Weights,
+    pub(super) rope: Mutex<Arc<RopeTable>>,
 }
 
 impl Model {
@@ -67,6 +69,7 @@ impl Model {
             blocks,
             final_norm,
             head: Linear::new(head, None),
+            rounds_activations: false,
             weights,
             rope,
             config,

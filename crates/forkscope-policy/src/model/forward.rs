@@ -175,6 +175,7 @@ impl<'a> Runner<'a> {
             .zip(x.par_chunks(chunk * d))
             .for_each(|(out, x)| {
                 rms_norm(x, &self.model.final_norm, self.model.config.norm_eps, out);
+                self.model.settle(out);
             });
         Ok(out)
     }
@@ -203,6 +204,7 @@ impl<'a> Runner<'a> {
             }
             x.extend_from_slice(&self.model.embedding.f32(id * d..(id + 1) * d));
         }
+        self.model.settle(&mut x);
         Ok(x)
     }
 
@@ -221,7 +223,7 @@ impl<'a> Runner<'a> {
         self.q.resize(places.len() * q_width, 0.0);
         self.k.resize(places.len() * kv_width, 0.0);
         self.v.resize(places.len() * kv_width, 0.0);
-        let pool = &self.scratch;
+        let (pool, model) = (&self.scratch, self.model);
         x.par_chunks(chunk * d)
             .zip(places.par_chunks(chunk))
             .zip(self.q.par_chunks_mut(chunk * q_width))
@@ -231,6 +233,7 @@ impl<'a> Runner<'a> {
                 with_scratch(pool, |s| {
                     s.normed.resize(x.len(), 0.0);
                     rms_norm(x, &block.input_norm, c.norm_eps, &mut s.normed);
+                    model.settle(&mut s.normed);
                     block.q.apply(
                         &s.normed,
                         changes.get(Projection::Q),
@@ -253,9 +256,12 @@ impl<'a> Runner<'a> {
                         &mut s.linear,
                     );
                 });
+                model.settle(v);
                 for (weight, heads) in [(&block.q_norm, &mut *q), (&block.k_norm, &mut *k)] {
+                    model.settle(heads);
                     if let Some(weight) = weight {
                         rms_norm_in_place(heads, weight, c.norm_eps);
+                        model.settle(heads);
                     }
                 }
                 for ((place, q), k) in places
@@ -266,6 +272,8 @@ impl<'a> Runner<'a> {
                     rope.rotate(q, place.position());
                     rope.rotate(k, place.position());
                 }
+                model.settle(q);
+                model.settle(k);
             });
     }
 
@@ -347,12 +355,15 @@ impl<'a> Runner<'a> {
                         &mut s.wide,
                         &mut s.attention,
                     );
+                    self.model.settle(&mut s.wide);
                     heads.at_rows(i * chunk, &mut s.wide, q_width, taps);
                     block
                         .o
                         .apply(&s.wide, changes.get(Projection::O), true, x, &mut s.linear);
+                    self.model.settle(x);
                     s.normed.resize(x.len(), 0.0);
                     rms_norm(x, &block.post_norm, c.norm_eps, &mut s.normed);
+                    self.model.settle(&mut s.normed);
                     s.gate.resize(places.len() * c.intermediate_size, 0.0);
                     s.up.resize(places.len() * c.intermediate_size, 0.0);
                     block.gate.apply(
@@ -369,7 +380,10 @@ impl<'a> Runner<'a> {
                         &mut s.up,
                         &mut s.linear,
                     );
+                    self.model.settle(&mut s.gate);
+                    self.model.settle(&mut s.up);
                     silu_times(&mut s.gate, &s.up);
+                    self.model.settle(&mut s.gate);
                     block.down.apply(
                         &s.gate,
                         changes.get(Projection::Down),
@@ -377,6 +391,7 @@ impl<'a> Runner<'a> {
                         x,
                         &mut s.linear,
                     );
+                    self.model.settle(x);
                 });
             });
         taps
@@ -389,6 +404,7 @@ impl<'a> Runner<'a> {
                 .head
                 .apply(hidden, None, false, out, &mut s.linear)
         });
+        self.model.settle(out);
     }
 }
 

@@ -39,6 +39,16 @@ impl Linear {
         }
     }
 
+    /// The map with weight and bias rounded to bf16.
+    pub(crate) fn rounded(&self) -> Self {
+        let mut copy = self.clone();
+        copy.weight = self.weight.rounded();
+        if let Some(bias) = &mut copy.bias {
+            super::rounding::round(bias);
+        }
+        copy
+    }
+
     /// out (rows x outputs) = x (rows x inputs) through the map; with `add`
     /// the result is added to what `out` holds.
     pub(crate) fn apply(

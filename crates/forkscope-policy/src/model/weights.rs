@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use safetensors::{Dtype, SafeTensors};
@@ -91,6 +92,31 @@ impl Tensor {
         }
     }
 
+    /// The tensor in bf16: each element to the nearest, halves to even; itself
+    /// where it is bf16 already.
+    pub fn rounded(&self) -> Self {
+        if self.dtype == Dtype::BF16 {
+            return self.clone();
+        }
+        const STEP: usize = 1 << 16;
+        let n = self.elements();
+        let mut bytes = Vec::with_capacity(2 * n);
+        for from in (0..n).step_by(STEP) {
+            let values = self.f32(from..(from + STEP).min(n));
+            bytes.extend(
+                values
+                    .iter()
+                    .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()),
+            );
+        }
+        Self {
+            range: 0..bytes.len(),
+            blob: Blob::Read(Arc::new(bytes)),
+            dtype: Dtype::BF16,
+            shape: self.shape.clone(),
+        }
+    }
+
     /// Lets the system take the tensor's pages back.
     pub fn release(&self) {
         self.blob.release();
@@ -98,7 +124,7 @@ impl Tensor {
 }
 
 /// All tensors of a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Weights {
     files: ModelFiles,
     tensors: BTreeMap<String, (Tensor, String)>,

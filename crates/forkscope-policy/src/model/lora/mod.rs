@@ -152,6 +152,10 @@ impl Adapter {
         self.changes.get(&(layer, projection))
     }
 
+    pub(crate) fn changes_mut(&mut self) -> impl Iterator<Item = &mut LowRank> {
+        self.changes.values_mut()
+    }
+
     /// Number of adapted matrices.
     pub fn modules(&self) -> usize {
         self.changes.len()
