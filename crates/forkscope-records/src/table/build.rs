@@ -18,6 +18,12 @@ pub(super) fn u32s<R>(name: &str, rows: &[R], get: impl Fn(&R) -> u32) -> Column
     (Field::new(name, DataType::UInt32, false), Arc::new(array))
 }
 
+/// A column of unsigned integers that may be absent.
+pub(super) fn opt_u32s<R>(name: &str, rows: &[R], get: impl Fn(&R) -> Option<u32>) -> Column {
+    let array: UInt32Array = rows.iter().map(get).collect();
+    (Field::new(name, DataType::UInt32, true), Arc::new(array))
+}
+
 /// A column of doubles; NaN and infinities are kept as they are.
 pub(super) fn f64s<R>(name: &str, rows: &[R], get: impl Fn(&R) -> f64) -> Column {
     let array = Float64Array::from_iter_values(rows.iter().map(get));

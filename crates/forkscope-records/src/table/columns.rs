@@ -42,6 +42,22 @@ impl<'a> Columns<'a> {
         self.ids(name, array)
     }
 
+    /// Unsigned 32-bit integers, `None` where null.
+    pub fn opt_u32s(&self, name: &str) -> Result<Vec<Option<u32>>, RecordsError> {
+        let array = self.array(name)?;
+        if *array.data_type() == DataType::Null {
+            return Ok(vec![None; array.len()]);
+        }
+        let wide = integers(array).ok_or_else(|| self.wrong(name, array, "integers"))?;
+        let narrow = |(i, v): (usize, i128)| match array.is_valid(i) {
+            true => u32::try_from(v)
+                .map(Some)
+                .map_err(|_| self.at(name, i, format!("{v} is not in 0..=4294967295"))),
+            false => Ok(None),
+        };
+        wide.into_iter().enumerate().map(narrow).collect()
+    }
+
     /// Doubles.
     pub fn f64s(&self, name: &str) -> Result<Vec<f64>, RecordsError> {
         let array = self.array(name)?;

@@ -13,6 +13,7 @@ mod encode;
 mod guard;
 mod intervention;
 mod paged;
+mod patching;
 mod read;
 mod reversion;
 mod rollout;

@@ -5,6 +5,7 @@ mod contrast;
 mod finding;
 pub mod float;
 mod intervention;
+mod patching;
 mod problem;
 mod reversion;
 mod rollout;
@@ -14,6 +15,7 @@ pub use awareness::{AwarenessRow, NeuronRow, SteeringRow};
 pub use contrast::{ContrastContext, ContrastItem};
 pub use finding::{Finding, Findings};
 pub use intervention::{Direction, Intervention};
+pub use patching::{PatchArm, PatchDirection, PatchingRow};
 pub use problem::{Message, Problem, ProblemPrompt};
 pub use reversion::{
     Reversion, ReversionControl, ReversionDirection, ReversionMethod, ReversionStatus,
