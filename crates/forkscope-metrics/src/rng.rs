@@ -84,6 +84,15 @@ impl Draws {
         (self.next_u64() >> 11) as f64 * ULP_BELOW_ONE
     }
 
+    /// A standard Gumbel number, -ln(-ln u) with u uniform in (0, 1): the token
+    /// of greatest logit / T + Gumbel is a draw from softmax(logit / T).
+    ///
+    /// u is an odd multiple of 2^-53, so that neither logarithm sees 0 or 1.
+    pub fn gumbel(&mut self) -> f64 {
+        let u = ((self.next_u64() >> 12) as f64 + 0.5) * (2.0 * ULP_BELOW_ONE);
+        -libm::log(-libm::log(u))
+    }
+
     /// A whole number in `0..n`, each with the same probability; 0 for `n` = 0.
     ///
     /// Multiply-and-reject (Lemire 2019, arXiv 1805.10941), so without the bias
@@ -215,6 +224,20 @@ mod tests {
             .map(|&count| (f64::from(count) - n / 10.0).powi(2) / (n / 10.0))
             .sum();
         assert!(chi2 < 33.7, "chi2 with 9 degrees of freedom, p < 1e-4");
+    }
+
+    #[test]
+    fn gumbel_is_gumbel() {
+        let key = Key::new(7, "gumbel", 0, "test");
+        let n = 100_000u64;
+        let draws: Vec<f64> = (0..n).map(|t| key.rng_at(t).gumbel()).collect();
+        assert!(draws.iter().all(|g| g.is_finite()));
+        // Mean: Euler's constant; variance: pi^2 / 6; five standard errors.
+        let mean = draws.iter().sum::<f64>() / n as f64;
+        assert!((mean - 0.577_215_664_9).abs() < 5.0 * (1.644_934 / n as f64).sqrt());
+        // P(G <= 0) = 1/e.
+        let below = draws.iter().filter(|g| **g <= 0.0).count() as f64 / n as f64;
+        assert!((below - 0.367_879_4).abs() < 5.0 * (0.2325 / n as f64).sqrt());
     }
 
     #[test]

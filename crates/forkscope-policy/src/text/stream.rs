@@ -20,7 +20,7 @@ const MAX_INCOMPLETE: usize = 3;
 const MAX_HELD_BACK: usize = 32;
 
 /// Text so far of the ids pushed; see [`Tokenizer::stream`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StreamDecoder<'t> {
     tokenizer: &'t Tokenizer,
     skip_special_tokens: bool,

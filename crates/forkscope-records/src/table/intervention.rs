@@ -34,6 +34,7 @@ impl Record for Intervention {
             u32s("prompt_len", rows, |r| r.prompt_len as u32),
             u32_lists("touched", rows, |r| &r.touched)?,
             u32_lists("changed", rows, |r| &r.changed)?,
+            f64s("touched_entropy_nats", rows, |r| r.touched_entropy_nats),
             texts("finish_reason", rows, |r| r.finish_reason.as_str())?,
             texts("text", rows, |r| &r.text)?,
             opt_bools("correct", rows, |r| r.correct),
@@ -54,6 +55,7 @@ impl Record for Intervention {
         let prompt_len = c.u32s("prompt_len")?;
         let touched = c.u32_lists("touched")?;
         let changed = c.u32_lists("changed")?;
+        let mass = c.f64s("touched_entropy_nats")?;
         let finish = c.words("finish_reason", FinishReason::parse)?;
         let text = c.texts("text")?;
         let correct = c.opt_bools("correct")?;
@@ -77,6 +79,7 @@ impl Record for Intervention {
                 prompt_len: prompt_len[i] as usize,
                 touched,
                 changed,
+                touched_entropy_nats: mass[i],
                 finish_reason: finish[i],
                 text: text[i].to_owned(),
                 correct: correct[i],

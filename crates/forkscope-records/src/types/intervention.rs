@@ -63,6 +63,8 @@ pub struct Intervention {
     pub touched: Vec<u32>,
     /// Of those, the ones where that token is not the generator's own.
     pub changed: Vec<u32>,
+    /// Sum of the base's entropy over the positions touched, nats.
+    pub touched_entropy_nats: f64,
     /// Why the completion ended.
     pub finish_reason: FinishReason,
     /// Decoded completion, for reading only.
