@@ -10,6 +10,8 @@
 //! are cut here, into equal pieces. Calls are single-threaded: callers split rows
 //! over threads.
 
+use std::sync::OnceLock;
+
 use super::{LANES, sum_lanes};
 
 /// Rows and outputs below which a product does not go to `gemm` as it is.
@@ -60,7 +62,7 @@ impl Product<'_> {
             return;
         }
         assert!(out.len() >= (rows - 1) * self.stride + self.outputs);
-        if self.outputs < MIN {
+        if self.outputs < MIN || plain() {
             return self.run_narrow(out);
         }
         let enough = MIN.max(SMALL / self.outputs + 1);
@@ -134,6 +136,14 @@ impl Product<'_> {
             }
         }
     }
+}
+
+/// Whether `FORKSCOPE_PRODUCT=plain` asks for products without `gemm`: slow, and
+/// with other bits, as on another processor. It is part of the numerics profile, and
+/// lets anybody see what a comparison between two profiles looks like.
+pub(crate) fn plain() -> bool {
+    static PLAIN: OnceLock<bool> = OnceLock::new();
+    *PLAIN.get_or_init(|| std::env::var_os("FORKSCOPE_PRODUCT").is_some_and(|v| v == "plain"))
 }
 
 /// Dot product in a fixed order.

@@ -12,10 +12,7 @@ use crate::interrupt;
 pub fn manifest(command: &str, settings: &Settings) -> RunManifest {
     RunManifest::new(command)
         .version("forkscope", env!("CARGO_PKG_VERSION"))
-        .version(
-            "numerics",
-            format!("f32 {}", forkscope_metrics::instruction_set()),
-        )
+        .version("numerics", forkscope_policy::numerics::profile())
         .free_setting("threads", rayon::current_num_threads())
         .seed("seed", settings.seed)
 }
