@@ -6,7 +6,31 @@
 //! (*behavioural*), and whether moving activations along the direction moves the
 //! behaviour (*controllable*). What training added is what the tuned policy has
 //! beyond its base on the same items and splits.
+//!
+//! Everything is computed under the true labels once and under labellings of the
+//! null hypothesis many times; the [`Bench`] holds what both share.
 
+mod behaviour;
 mod design;
+mod folds;
+mod lbfgs;
+mod neurons;
+pub mod null;
+mod probe;
+mod ranked;
+mod study;
+mod verdict;
+mod words;
 
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::{Arm, Control, Estimate, control, gap, rate};
 pub use design::{Design, Kind};
+pub use folds::{Fold, Folding, Split};
+pub use neurons::neurons;
+pub use probe::{Layer, Probe, mean_difference};
+pub use ranked::{Ranked, Resamples, Weights};
+pub use study::{Bench, Measure, Study, Target};
+pub use verdict::{ALPHA, Across, Conclusion, Evidence, Verdict, verdict};
+pub use words::Words;
