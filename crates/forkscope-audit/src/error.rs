@@ -147,6 +147,9 @@ pub enum AuditError {
     /// A contrast set that nothing can be learnt from.
     #[error("{0}")]
     Contrast(String),
+    /// Policies between which no value can be patched.
+    #[error("{0}")]
+    Patching(String),
     /// A sample on which no threshold can be calibrated.
     #[error("a threshold cannot be calibrated: {0}")]
     Calibration(String),
@@ -170,6 +173,12 @@ pub enum AuditError {
     /// A policy that could not be run.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Somebody asked to stop; what was recorded before can be continued.
+    #[error("interrupted")]
+    Interrupted,
+    /// Whoever judges answers failed; nothing can be said about any of them.
+    #[error("{0}")]
+    Judge(String),
     /// A fault of forkscope.
     #[error("internal fault: {0}")]
     Internal(String),

@@ -1,9 +1,12 @@
 //! What changed between two policies: the pair diff and its findings.
 
 pub mod awareness;
+pub mod attest;
 mod error;
 pub mod findings;
 pub mod gates;
+pub mod intervene;
+pub mod revert;
 mod scoring;
 pub mod windows;
 
