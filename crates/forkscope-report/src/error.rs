@@ -36,6 +36,26 @@ pub enum ReportError {
         /// The encoder's sentence.
         source: serde_json::Error,
     },
+    /// The viewer could not listen.
+    #[error("cannot listen on 127.0.0.1:{port}: {source}; choose another --port, or none for a free one")]
+    Listen {
+        /// The port asked for; 0 is any.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gave no random numbers for the viewer's address.
+    #[error("the system gave no random numbers for the viewer's address: {reason}")]
+    Random {
+        /// What the system said.
+        reason: String,
+    },
+    /// What was said when a table was opened; it is said again to everybody who asks.
+    #[error("{said}")]
+    Shown {
+        /// The sentence.
+        said: String,
+    },
     /// One rollout has more rows than a page can address.
     #[error(
         "one rollout has {rows} rows, more than a page can address; report a run with shorter rollouts"

@@ -27,6 +27,7 @@ pub mod sections;
 mod summary;
 mod table;
 pub mod text;
+mod view;
 mod write;
 
 pub use data::ReportData;
@@ -35,4 +36,5 @@ pub use figures::{Figure, curves, figures};
 pub use html::{HtmlOptions, render_html, render_html_with};
 pub use markdown::render_markdown;
 pub use summary::{Summary, summarise};
+pub use view::Viewer;
 pub use write::{Document, documents, write_documents};

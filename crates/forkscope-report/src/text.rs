@@ -17,10 +17,15 @@ const MAX_SHOWN: usize = 240;
 /// pictures, everything else that has no ink of its own `⟨U+XXXX⟩`. Long text
 /// is cut and says by how much.
 pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    visible_up_to(text, MAX_SHOWN)
+}
+
+/// As [`visible`], for text that is cut at another length, in characters.
+pub fn visible_up_to(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most.saturating_mul(4)));
     for (shown, c) in text.chars().enumerate() {
-        if shown == MAX_SHOWN {
-            let rest = text.chars().count() - MAX_SHOWN;
+        if shown == most {
+            let rest = text.chars().count() - most;
             let _ = write!(out, "… (+{rest} characters)");
             break;
         }

@@ -19,6 +19,8 @@ pub enum Ink {
     Accent,
     /// A reference that the data is compared with.
     Reference,
+    /// One of several curves, 0 to 5.
+    Series(u8),
 }
 
 impl Ink {
@@ -29,6 +31,7 @@ impl Ink {
             Self::Grid => "grid",
             Self::Accent => "accent",
             Self::Reference => "ref",
+            Self::Series(i) => ["c0", "c1", "c2", "c3", "c4", "c5"][usize::from(i % 6)],
         }
     }
 
@@ -39,6 +42,9 @@ impl Ink {
             Self::Grid => "#e3e5ea",
             Self::Accent => "#274f9e",
             Self::Reference => "#9aa0ac",
+            Self::Series(i) => [
+                "#274f9e", "#b4560f", "#1f7a5c", "#8a3f8f", "#8a6d00", "#4a5568",
+            ][usize::from(i % 6)],
         }
     }
 }
