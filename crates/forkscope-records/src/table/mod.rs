@@ -7,6 +7,7 @@
 mod awareness;
 mod build;
 mod columns;
+mod coverage;
 mod csv;
 mod diff;
 mod encode;

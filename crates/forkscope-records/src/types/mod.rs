@@ -2,6 +2,7 @@
 
 mod awareness;
 mod contrast;
+mod coverage;
 mod finding;
 pub mod float;
 mod intervention;
@@ -13,6 +14,7 @@ mod row;
 
 pub use awareness::{AwarenessRow, NeuronRow, SteeringRow};
 pub use contrast::{ContrastContext, ContrastItem};
+pub use coverage::{BeyondNoiseRow, NoiseRow, PlanRow, Stratum};
 pub use finding::{Finding, Findings};
 pub use intervention::{Direction, Intervention};
 pub use patching::{PatchArm, PatchDirection, PatchingRow};
