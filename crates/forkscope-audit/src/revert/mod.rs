@@ -34,6 +34,7 @@ mod alpha;
 mod choose;
 mod curves;
 mod eligible;
+mod findings;
 mod forced;
 mod minimal;
 mod prefill;
@@ -49,6 +50,7 @@ use crate::AuditError;
 
 pub use curves::{Curve, Estimated, Prices};
 pub use eligible::{Standing, Subject};
+pub use findings::{Described, findings};
 pub use price::{Priced, TokenPrice, price_all, price_tokens};
 pub use prompt::{Placement, PromptSearch};
 pub use rows::{Labels, rows, rows_per_subject};
