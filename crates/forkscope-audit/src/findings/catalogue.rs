@@ -45,6 +45,8 @@ pub(super) enum Estimate {
     RatioOfRatios([Sum; 4]),
     /// first / second - third / fourth.
     Difference([Sum; 4]),
+    /// (first / second - third / fourth) / (fifth / sixth - third / fourth).
+    Recovery([Sum; 6]),
     /// Output of a pass.
     Pass(Output),
     /// Output of a pass for which a bootstrap interval means nothing, and why.
@@ -214,6 +216,15 @@ impl Catalogue {
                         }
                     }
                     Estimate::Difference([a, b, c, d]) => ratio(a, b, lane) - ratio(c, d, lane),
+                    Estimate::Recovery([a, b, c, d, e, f]) => {
+                        let from = ratio(c, d, lane);
+                        let way = ratio(e, f, lane) - from;
+                        if way == 0.0 {
+                            f64::NAN
+                        } else {
+                            (ratio(a, b, lane) - from) / way
+                        }
+                    }
                     Estimate::Pass(_) | Estimate::PassPoint(..) => f64::NAN,
                 };
             }

@@ -21,6 +21,7 @@ mod counts;
 mod distilled;
 mod evaluation;
 mod gate;
+mod intervened;
 mod profile;
 mod spread;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use catalogue::Catalogue;
 use columns::Columns;
 pub use distilled::{ProblemDivergence, SweepArm, sweep};
 pub use evaluation::{Attempted, Sampled, evaluation};
+pub use intervened::{Counted, InterventionTable, interventions};
 
 /// One of the two policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

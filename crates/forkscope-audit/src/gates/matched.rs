@@ -23,47 +23,47 @@ pub enum Matching {
 }
 
 /// The position bin of offset `at` of `len`.
-pub(super) fn position_bin(at: u32, len: usize) -> usize {
+pub(crate) fn position_bin(at: u32, len: usize) -> usize {
     let bin = at as usize * POSITION_BINS / len.max(1);
     bin.min(POSITION_BINS - 1)
 }
 
 /// Tenths of H.
 #[derive(Debug, Clone)]
-pub(super) struct EntropyBins {
+pub(crate) struct EntropyBins {
     edges: Vec<f64>,
 }
 
 impl EntropyBins {
     /// One bin for everything.
-    pub(super) fn one() -> Self {
+    pub(crate) fn one() -> Self {
         Self { edges: Vec::new() }
     }
 
-    pub(super) fn tenths(curve: &ScoreCurve) -> Self {
+    pub(crate) fn tenths(curve: &ScoreCurve) -> Self {
         let edge = |i: usize| curve.quantile(i as f64 / ENTROPY_BINS as f64);
         Self {
             edges: (1..ENTROPY_BINS).map(edge).collect(),
         }
     }
 
-    pub(super) fn bins(&self) -> usize {
+    pub(crate) fn bins(&self) -> usize {
         self.edges.len() + 1
     }
 
-    pub(super) fn of(&self, entropy: f64) -> usize {
+    pub(crate) fn of(&self, entropy: f64) -> usize {
         self.edges.partition_point(|edge| *edge < entropy)
     }
 }
 
 /// A rollout whose reference is to be matched.
-pub(super) struct Draw<'a> {
+pub(crate) struct Draw<'a> {
     /// H of every position.
-    pub(super) entropies: &'a [f64],
+    pub(crate) entropies: &'a [f64],
     /// The reference's offsets, ascending.
-    pub(super) reference: &'a [u32],
+    pub(crate) reference: &'a [u32],
     /// Random order of the positions: lowest first.
-    pub(super) order: &'a [u64],
+    pub(crate) order: &'a [u64],
 }
 
 impl Draw<'_> {
@@ -91,7 +91,7 @@ impl Draw<'_> {
     /// first (of two equally near the lower), then the next position bin (of two
     /// the earlier). Only when no other position is left, the reference's own
     /// are drawn in the same way.
-    pub(super) fn by_cells(&self, bins: &EntropyBins) -> Vec<u32> {
+    pub(crate) fn by_cells(&self, bins: &EntropyBins) -> Vec<u32> {
         let len = self.entropies.len();
         let width = bins.bins();
         let cell = |at: u32| position_bin(at, len) * width + bins.of(self.entropy(at));

@@ -1,0 +1,110 @@
+//! Counts come out as the reference's, and where they should.
+
+use super::*;
+
+fn view(entropy: f64, differs: bool) -> View {
+    View {
+        tokens: [1, if differs { 2 } else { 1 }],
+        argmax: [1, 1],
+        entropy,
+        js: 0.0,
+        kl: 0.0,
+        ce: 0.0,
+        drop: [0.0; 2],
+        top: [(0..20).collect(), (0..20).collect()],
+    }
+}
+
+/// Thirty positions; every third is uncertain, every fifth differs.
+fn reference() -> Reference {
+    Reference {
+        entropies: (0..30)
+            .map(|o| if o % 3 == 0 { 1.0 } else { 0.1 })
+            .collect(),
+        differs: (0..30).map(|o| o % 5 == 0).collect(),
+        touched: vec![0, 3, 9, 15, 21],
+        changed: 2,
+    }
+}
+
+/// Offsets that a control takes on the reference's own text.
+fn taken(versus: &str, seed: u64) -> Result<Vec<u32>, crate::AuditError> {
+    let reference = reference();
+    let curve = crate::gates::ScoreCurve::new(reference.entropies.iter().copied())?;
+    let tenths = EntropyBins::tenths(&curve);
+    let mut chosen = Chosen::new(
+        &Versus::parse(versus)?,
+        Material {
+            reference: &reference,
+            tenths: &tenths,
+            guide: Rule::Never,
+            seed,
+            problem_id: "p",
+            sample: 0,
+        },
+    );
+    let all = reference.entropies.iter().zip(&reference.differs);
+    let hits = all.enumerate().filter_map(|(o, (h, differs))| {
+        let found = chosen.chooses(&view(*h, *differs), 0, o);
+        found.map(|_| o as u32)
+    });
+    Ok(hits.collect())
+}
+
+#[test]
+fn every_count_is_the_references() -> Result<(), crate::AuditError> {
+    let r = reference();
+    let h = |o: &u32| r.entropies[*o as usize];
+    for seed in 0..50 {
+        for versus in [
+            "random",
+            "matched-position",
+            "matched-random",
+            "random-high",
+            "low-entropy",
+            "first",
+            "last",
+            "stride",
+        ] {
+            assert_eq!(taken(versus, seed)?.len(), 5, "{versus}");
+        }
+        assert_eq!(taken("random-changed", seed)?.len(), 2);
+        assert!(taken("random-changed", seed)?.iter().all(|o| o % 5 == 0));
+        assert!(taken("random-high", seed)?.iter().all(|o| h(o) > 0.5));
+        // Five others of high entropy are there: all of the same tenth.
+        let matched = taken("matched-random", seed)?;
+        assert!(matched.iter().all(|o| h(o) > 0.5), "{matched:?}");
+        let mass: f64 = taken("matched-mass", seed)?.iter().map(h).sum();
+        assert!((mass - 5.0).abs() <= 1.0, "{mass}");
+    }
+    assert_eq!(taken("first", 0)?, [0, 1, 2, 3, 4]);
+    assert_eq!(taken("last", 0)?, [25, 26, 27, 28, 29]);
+    assert_eq!(taken("stride", 0)?, [3, 9, 15, 21, 27]);
+    assert_eq!(taken("low-entropy", 0)?, [1, 2, 4, 5, 7]);
+    Ok(())
+}
+
+#[test]
+fn random_positions_are_uniform() -> Result<(), crate::AuditError> {
+    let mut counts = [0u32; 30];
+    for seed in 0..3000 {
+        for o in taken("random", seed)? {
+            counts[o as usize] += 1;
+        }
+    }
+    // 500 each on average, deviation about 20.
+    assert!(counts.iter().all(|c| (390..610).contains(c)), "{counts:?}");
+    Ok(())
+}
+
+#[test]
+fn a_random_token_is_one_of_the_generators_twenty_but_its_own() -> Result<(), crate::AuditError> {
+    let key = Key::new(1, "p", 0, "test");
+    let mut seen = std::collections::BTreeSet::new();
+    for o in 0..2000 {
+        seen.extend(random_token(&view(1.0, true), 0, &key, o));
+    }
+    assert_eq!(seen.len(), 19);
+    assert!(!seen.contains(&1));
+    Ok(())
+}
