@@ -5,6 +5,7 @@ use std::str::FromStr;
 use regex::{Regex, RegexBuilder};
 
 use crate::error::TaskError;
+use crate::judge::{JudgeCommand, JudgeLimits};
 
 /// How far into a completion a refusal is looked for, characters: a refusal
 /// opens an answer, a quotation of one may stand anywhere.
@@ -53,16 +54,42 @@ pub enum Behaviour {
     Correct,
     /// The completion matches a pattern (linear time, no look-around).
     Pattern(Regex),
+    /// A program of the user's says so ([`JudgeCommand`]).
+    Command(JudgeCommand),
 }
 
 impl Behaviour {
     /// Whether a completion behaves so. `correct` is its grade; `None` if it has
-    /// none and the behaviour asks for it.
-    pub fn holds(&self, text: &str, correct: Option<bool>) -> Option<bool> {
-        match self {
+    /// none and the behaviour asks for it, or a judge gave no verdict.
+    ///
+    /// # Errors
+    /// A judge command that failed.
+    pub fn judge(&self, text: &str, correct: Option<bool>) -> Result<Option<bool>, TaskError> {
+        Ok(match self {
             Self::Refusal => Some(refuses(text)),
             Self::Correct => correct,
             Self::Pattern(pattern) => Some(pattern.is_match(text)),
+            Self::Command(judge) => judge.ask(text)?,
+        })
+    }
+
+    /// As [`Behaviour::judge`], where a judge command that failed gives no
+    /// verdict.
+    pub fn holds(&self, text: &str, correct: Option<bool>) -> Option<bool> {
+        self.judge(text, correct).unwrap_or_default()
+    }
+
+    /// Whether it asks for the grade of a completion.
+    pub fn needs_grade(&self) -> bool {
+        matches!(self, Self::Correct)
+    }
+
+    /// The same behaviour with these limits for a judge command.
+    #[must_use]
+    pub fn with_limits(self, limits: JudgeLimits) -> Self {
+        match self {
+            Self::Command(judge) => Self::Command(judge.with_limits(limits)),
+            other => other,
         }
     }
 }
@@ -80,8 +107,11 @@ fn refuses(text: &str) -> bool {
 impl FromStr for Behaviour {
     type Err = TaskError;
 
-    /// Reads `refusal`, `correct` or `regex:PATTERN`.
+    /// Reads `refusal`, `correct`, `regex:PATTERN` or `cmd:PROGRAM ARGUMENT ...`.
     fn from_str(name: &str) -> Result<Self, TaskError> {
+        if let Some(line) = name.strip_prefix("cmd:") {
+            return JudgeCommand::parse(line).map(Self::Command);
+        }
         match (name, name.strip_prefix("regex:")) {
             ("refusal", _) => Ok(Self::Refusal),
             ("correct", _) => Ok(Self::Correct),
@@ -150,7 +180,7 @@ mod tests {
         }
         let error = "cmd".parse::<Behaviour>().unwrap_err().to_string();
         assert!(
-            error.contains("refusal, correct or regex:PATTERN"),
+            error.contains("refusal, correct, regex:PATTERN or cmd:PROGRAM"),
             "{error}"
         );
     }

@@ -12,7 +12,7 @@ pub enum TaskError {
         known: String,
     },
     /// No behaviour has this name.
-    #[error("no behaviour is called {0:?}; give refusal, correct or regex:PATTERN")]
+    #[error("no behaviour is called {0:?}; give refusal, correct, regex:PATTERN or cmd:PROGRAM")]
     UnknownBehaviour(String),
     /// A pattern that does not compile, or compiles into too much.
     #[error(
@@ -22,6 +22,24 @@ pub enum TaskError {
         /// What was given.
         pattern: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A judge command that cannot be read.
+    #[error("the judge command {line:?} cannot be used: {reason}; give cmd:PROGRAM ARGUMENT ...")]
+    BadJudge {
+        /// What was given.
+        line: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A judge command that failed on a text.
+    #[error(
+        "the judge {program:?} {reason}; it must read a text on stdin, print one of 1, true, yes, 0, false, no, and end with exit code 0"
+    )]
+    Judge {
+        /// The program.
+        program: String,
+        /// What it did.
         reason: String,
     },
     /// The library math-verify cannot be asked; the sentence says why.
