@@ -7,6 +7,7 @@
 
 mod markdown;
 mod page;
+mod revert;
 
 use forkscope_records::types::Findings;
 
@@ -49,7 +50,7 @@ pub struct Table {
 type Maker = fn(&Findings) -> Option<Section>;
 
 /// In the order of the report.
-const MAKERS: &[Maker] = &[];
+const MAKERS: &[Maker] = &[revert::section];
 
 /// The sections that these findings support.
 pub fn sections(findings: &Findings) -> Vec<Section> {

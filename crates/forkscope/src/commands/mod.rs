@@ -12,9 +12,11 @@ mod diff;
 mod distill;
 mod entropy;
 mod eval;
+mod footprints;
 mod grade;
 mod lab;
 mod report;
+mod revert;
 mod sample;
 mod score;
 mod select;
@@ -40,6 +42,10 @@ pub enum Command {
     Select(select::Arguments),
     /// Where, token by token, a tuned policy differs from its base
     Diff(Box<diff::Arguments>),
+    /// Several tuned policies beside each other: where each differs from the base
+    Footprints(footprints::Arguments),
+    /// What it costs to bring a behaviour back to the base's: tokens, nats, mixing, prompts
+    Revert(Box<revert::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
     Eval(eval::Arguments),
     /// Whether answers are equivalent to reference answers
@@ -64,6 +70,8 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Score(arguments) => score::run(arguments, settings),
         Command::Select(arguments) => select::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
+        Command::Footprints(arguments) => footprints::run(arguments, settings),
+        Command::Revert(arguments) => revert::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Grade(arguments) => grade::run(arguments, settings),
         Command::Ablate(arguments) => ablate::run(arguments, settings),

@@ -37,11 +37,31 @@ pub struct Comparison<'a> {
     pub row_group_rows: usize,
 }
 
+/// What a comparison leaves in memory.
+pub struct Compared {
+    /// What was found.
+    pub findings: Findings,
+    /// One row per position.
+    pub rows: Vec<DiffRow>,
+    /// Text of the tokens that occur.
+    pub pieces: TokenPieces,
+}
+
 impl Comparison<'_> {
     /// Scores what the table lacks, writes everything, marks the run complete
     /// and returns the findings.
     pub fn run(&self, mut run: RunDir, settings: &Settings) -> Result<Findings, Failure> {
-        let rows = self.score(&mut run, settings)?;
+        let compared = self.make(&mut run, settings)?;
+        let found = compared.findings.clone();
+        compared.report(&mut run, self.rollouts)?;
+        run.complete()?;
+        Ok(found)
+    }
+
+    /// Scores what the table lacks; the run holds tokens and their pieces then,
+    /// findings are left to the caller.
+    pub fn make(&self, run: &mut RunDir, settings: &Settings) -> Result<Compared, Failure> {
+        let rows = self.score(run, settings)?;
         let began = Instant::now();
         let pieces = self.pieces(&rows);
         let found = findings(
@@ -56,21 +76,13 @@ impl Comparison<'_> {
             },
             &self.findings,
         )?;
-        write_findings(&run, &found)?;
-        pieces.write(&run)?;
+        pieces.write(run)?;
         run.time("findings_s", began.elapsed().as_secs_f64());
-        let began = Instant::now();
-        let html = render_html(&ReportData {
-            run: described(&run)?,
-            findings: found.clone(),
-            rollouts: self.rollouts.to_vec(),
+        Ok(Compared {
+            findings: found,
             rows,
-            pieces: pieces.pieces,
-        })?;
-        run.write_atomic("report.html", html.as_bytes())?;
-        run.time("report_s", began.elapsed().as_secs_f64());
-        run.complete()?;
-        Ok(found)
+            pieces,
+        })
     }
 
     fn score(&self, run: &mut RunDir, settings: &Settings) -> Result<Vec<DiffRow>, Failure> {
@@ -122,9 +134,27 @@ impl Comparison<'_> {
     }
 }
 
+impl Compared {
+    /// Writes findings and report.
+    pub fn report(self, run: &mut RunDir, rollouts: &[Rollout]) -> Result<(), Failure> {
+        write_findings(run, &self.findings)?;
+        let began = Instant::now();
+        let html = render_html(&ReportData {
+            run: described(run)?,
+            findings: self.findings,
+            rollouts: rollouts.to_vec(),
+            rows: self.rows,
+            pieces: self.pieces.pieces,
+        })?;
+        run.write_atomic("report.html", html.as_bytes())?;
+        run.time("report_s", began.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
 /// `run.json` as it will be once the report beside it exists: complete, and
 /// without times, so that a resumed run ends in the same report.
-fn described(run: &RunDir) -> Result<serde_json::Value, Failure> {
+pub fn described(run: &RunDir) -> Result<serde_json::Value, Failure> {
     let mut json = serde_json::to_value(run.json())
         .map_err(|e| Failure::Internal(format!("cannot describe the run: {e}")))?;
     if let Some(map) = json.as_object_mut() {

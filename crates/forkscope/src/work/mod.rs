@@ -13,6 +13,7 @@ pub mod plan;
 pub mod pool;
 pub mod prompts;
 pub mod reasonmaxxer;
+pub mod revert;
 pub mod rollouts;
 pub mod run;
 pub mod scoring;
