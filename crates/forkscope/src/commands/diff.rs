@@ -95,6 +95,22 @@ impl By {
 
 /// Runs the command.
 pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
+    match make(a, settings)? {
+        Made::Run => print(a),
+        Made::Plan => Ok(()),
+    }
+}
+
+/// What there is after the work.
+pub enum Made {
+    /// A complete run.
+    Run,
+    /// A plan, which was printed.
+    Plan,
+}
+
+/// Everything but the printing of findings.
+pub fn make(a: &Arguments, settings: &Settings) -> Result<Made, Failure> {
     if !a.kl_changed.is_finite() || a.kl_changed < 0.0 {
         let said = format!(
             "--kl-changed is {}, not a number of nats, 0 or more",
@@ -125,12 +141,13 @@ fn given(
     (base, tuned): (&Named, &Named),
     path: &Path,
     manifest: RunManifest,
-) -> Outcome {
+) -> Result<Made, Failure> {
     a.sampling.refuse("--rollouts are there already")?;
     let (mut rollouts, digest) = rollouts::read(path, a.run.limit)?;
     rollouts::check(path, &mut rollouts, &[&base.policy, &tuned.policy])?;
     if a.run.dry_run {
-        return Plan::scoring(&[&base.policy, &tuned.policy], &rollouts).print(a.run.json);
+        Plan::scoring(&[&base.policy, &tuned.policy], &rollouts).print(a.run.json)?;
+        return Ok(Made::Plan);
     }
     let by = a.rollouts_by.map(By::side);
     let manifest = manifest
@@ -138,7 +155,7 @@ fn given(
         .setting("rollouts", path.display().to_string())
         .setting("rollouts_by", json!(a.rollouts_by.map(name)));
     let Some(dir) = run::open(&a.run, manifest)? else {
-        return print(a);
+        return Ok(Made::Run);
     };
     rollouts::keep(&dir, &rollouts)?;
     compare(a, settings, (base, tuned), (&rollouts, by, None), dir)
@@ -151,7 +168,7 @@ fn sampled(
     pair: (&Named, &Named),
     path: &Path,
     manifest: RunManifest,
-) -> Outcome {
+) -> Result<Made, Failure> {
     let by = a.rollouts_by.unwrap_or(By::Tuned);
     let (first, second) = if by == By::Base {
         pair
@@ -169,12 +186,13 @@ fn sampled(
         prompts::check_room(&named.policy, &prompts.prompts)?;
     }
     if a.run.dry_run {
-        return Plan::pair(
+        Plan::pair(
             [&first.policy, &second.policy],
             &prompts.prompts,
             &a.sampling,
         )
-        .print(a.run.json);
+        .print(a.run.json)?;
+        return Ok(Made::Plan);
     }
     let manifest = manifest
         .digest("data", set.digest.as_str())
@@ -182,7 +200,7 @@ fn sampled(
         .setting("rollouts_by", name(by));
     let manifest = super::sample::with_sampling(manifest, &a.sampling, &prompts);
     let Some(mut dir) = run::open(&a.run, manifest)? else {
-        return print(a);
+        return Ok(Made::Run);
     };
     let mut both: Vec<Vec<Rollout>> = Vec::new();
     for (named, table) in [(first, "rollouts"), (second, "rollouts_other")] {
@@ -224,7 +242,7 @@ fn compare(
     (base, tuned): (&Named, &Named),
     (rollouts, by, other): (&[Rollout], Option<Side>, Option<&[Rollout]>),
     dir: RunDir,
-) -> Outcome {
+) -> Result<Made, Failure> {
     let comparison = Comparison {
         base,
         tuned,
@@ -245,7 +263,7 @@ fn compare(
         row_group_rows: a.tokens.row_group_rows as usize,
     };
     comparison.run(dir, settings)?;
-    print(a)
+    Ok(Made::Run)
 }
 
 /// What is on the disk, so that a complete run and a new one print the same.

@@ -263,7 +263,7 @@ fn compare(base: &Named, tuned: &Named, rollouts: &[Rollout]) -> Result<Vec<Diff
 }
 
 /// The share of positions whose argmax changed: what is not unshifted.
-fn changed(unshifted: &Finding) -> Finding {
+pub fn changed(unshifted: &Finding) -> Finding {
     Finding {
         id: "share.changed".to_owned(),
         definition: "positions where the argmaxes differ".to_owned(),
