@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use arrow_schema::DataType;
 use common::{diff_row, manifest, start};
-use forkscope_records::types::{DiffRow, Finding, Findings, Rollout, ScoreRow};
+use forkscope_records::types::{DiffRow, Finding, Findings, Reversion, Rollout, ScoreRow};
 use forkscope_records::{
     HiddenRollout, HiddenWriter, Mode, Record, RunDir, TokenPieces, read_findings, read_run_json,
     write_findings,
@@ -247,6 +247,7 @@ fn every_table_has_the_columns_of_its_schema() {
     same_columns::<Rollout>("rollouts.schema.json");
     same_columns::<ScoreRow>("tokens.score.schema.json");
     same_columns::<DiffRow>("tokens.diff.schema.json");
+    same_columns::<Reversion>("reversions.schema.json");
 }
 
 #[test]

@@ -31,10 +31,10 @@ pub use span::check_answers;
 pub const TABLE: &str = "reversions";
 
 /// Rows per row group: few, because each may have taken long.
-const ROW_GROUP: usize = 256;
+const ROW_GROUP: usize = 64;
 
 /// Problems that are priced together, which is what a killed run may lose.
-const WINDOW: usize = 64;
+const WINDOW: usize = 32;
 
 /// Problems with their prompts.
 #[derive(Clone, Copy)]
