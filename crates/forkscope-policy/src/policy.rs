@@ -27,14 +27,21 @@ impl Policy {
     /// Opens `DIR`, a hub id, or `MODEL+ADAPTER`. An existing path wins over a
     /// split at the last `+`.
     pub fn open(spec: &str) -> Result<Self, PolicyError> {
+        let (files, adapter) = Self::locate(spec)?;
+        Self::open_files(files, adapter)
+    }
+
+    /// Where the files of `DIR`, a hub id, or `MODEL+ADAPTER` are, without a look
+    /// into them.
+    pub fn locate(spec: &str) -> Result<(ModelFiles, Option<ModelFiles>), PolicyError> {
         if Path::new(spec).exists() {
-            return Self::open_files(ModelFiles::dir_at(spec), None);
+            return Ok((ModelFiles::dir_at(spec), None));
         }
         match spec.rsplit_once('+') {
             Some((model, adapter)) if !model.is_empty() && !adapter.is_empty() => {
-                Self::open_files(locate(model)?, Some(locate(adapter)?))
+                Ok((locate(model)?, Some(locate(adapter)?)))
             }
-            _ => Self::open_files(locate(spec)?, None),
+            _ => Ok((locate(spec)?, None)),
         }
     }
 

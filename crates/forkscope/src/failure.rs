@@ -128,9 +128,20 @@ macro_rules! failures_of {
 
 failures_of!(
     forkscope_audit::AuditError,
+    forkscope_audit::attest::AttestError,
     forkscope_policy::PolicyError,
     forkscope_records::RecordsError,
 );
+
+impl From<forkscope_audit::attest::RecheckError> for Failure {
+    fn from(error: forkscope_audit::attest::RecheckError) -> Self {
+        use forkscope_audit::attest::RecheckError;
+        match error {
+            RecheckError::Audit(error) => error.into(),
+            RecheckError::Attest(error) => error.into(),
+        }
+    }
+}
 
 impl From<forkscope_tasks::TaskError> for Failure {
     fn from(error: forkscope_tasks::TaskError) -> Self {

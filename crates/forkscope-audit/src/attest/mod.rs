@@ -16,6 +16,8 @@ mod error;
 pub mod files;
 pub mod keys;
 pub mod merkle;
+mod recheck;
+mod refind;
 pub mod rows;
 mod statement;
 
@@ -23,6 +25,11 @@ pub use canon::canonical;
 pub use check::{Attestation, Fault, Found, Part, Subjects};
 pub use error::AttestError;
 pub use keys::{PrivateKey, PublicKey};
+pub use recheck::{
+    Comparison, Draw, RecheckError, Rechecked, TOLERANCE, recheck_logprobs, recheck_pair,
+    recheck_scores,
+};
+pub use refind::{Refound, refind};
 pub use statement::{
     PREDICATE_TYPE, Predicate, Refusal, SCHEMA, STATEMENT_TYPE, Sha256Digest, Statement, Subject,
 };

@@ -7,12 +7,14 @@
 //! [`Command`], and a line in [`run`].
 
 mod ablate;
+mod attest;
 mod demo;
 mod diff;
 mod distill;
 mod entropy;
 mod eval;
 mod footprints;
+mod gate;
 mod grade;
 mod lab;
 mod report;
@@ -21,6 +23,7 @@ mod sample;
 mod score;
 mod select;
 mod train;
+mod verify;
 
 use clap::Subcommand;
 
@@ -58,6 +61,12 @@ pub enum Command {
     Ablate(ablate::Arguments),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
+    /// Passes or fails in CI: findings held against rules
+    Gate(gate::Arguments),
+    /// Signs what was audited, how, and what came out
+    Attest(attest::Arguments),
+    /// Whether an attestation, and all that it is about, is as it was
+    Verify(verify::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
     Report(report::Arguments),
 }
@@ -79,6 +88,9 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
+        Command::Gate(arguments) => gate::run(arguments, settings),
+        Command::Attest(arguments) => attest::run(arguments, settings),
+        Command::Verify(arguments) => verify::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
     }
 }

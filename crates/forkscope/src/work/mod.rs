@@ -2,6 +2,7 @@
 //! keep the run.
 
 pub mod attempts;
+pub mod attest;
 pub mod compare;
 pub mod footprint;
 pub mod held_out;
@@ -18,3 +19,4 @@ pub mod rollouts;
 pub mod run;
 pub mod scoring;
 pub mod training;
+pub mod verify;

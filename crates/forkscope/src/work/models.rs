@@ -55,6 +55,21 @@ fn inside(spec: &str) -> Option<Inside<'_>> {
     (dir.is_dir() && !Path::new(spec).exists()).then_some(Inside::Folder(dir))
 }
 
+/// Where the files of a policy are, and those of its adapter, without a look into them.
+pub fn locate(spec: &str) -> Result<(ModelFiles, Option<ModelFiles>), Failure> {
+    check_spelling(spec)?;
+    let base = || ModelFiles::embedded(BASE, embedded::BASE);
+    Ok(match inside(spec) {
+        Some(Inside::Base) => (base(), None),
+        Some(Inside::Shipped(adapter)) => {
+            let adapter = ModelFiles::embedded(adapter.spec, adapter.files);
+            (base(), Some(adapter))
+        }
+        Some(Inside::Folder(dir)) => (base(), Some(ModelFiles::dir_at(dir))),
+        None => Policy::locate(spec)?,
+    })
+}
+
 /// Opens two policies that are to be compared; one copy of the weights where
 /// both are the same model.
 pub fn open_pair(base: &str, tuned: &str) -> Result<(Named, Named), Failure> {

@@ -27,17 +27,22 @@ pub struct ProblemSet {
 /// dataset on the hub (`hub:datasets/org/name/file`; a file of that name wins),
 /// or any other.
 pub fn read(path: &Path, limit: Option<u64>) -> Result<ProblemSet, Failure> {
-    let embedded = embedded::PROBLEM_SETS
-        .iter()
-        .find(|(spec, _)| path == Path::new(spec));
-    let (bytes, shown) = match embedded {
-        Some((_, file)) => (Bytes::from_static(file.bytes), Path::new(file.name)),
-        None => (super::rollouts::bytes_of(&local(path)?)?, path),
-    };
+    let (bytes, shown) = bytes_of(path)?;
     let digest = sha256_bytes(&bytes);
     let mut problems = read_problems_bytes(bytes, shown)?;
     problems.truncate(limit.map_or(usize::MAX, |n| n as usize));
     Ok(ProblemSet { problems, digest })
+}
+
+/// The bytes of a problem file, and how messages call it.
+pub fn bytes_of(path: &Path) -> Result<(Bytes, &Path), Failure> {
+    let embedded = embedded::PROBLEM_SETS
+        .iter()
+        .find(|(spec, _)| path == Path::new(spec));
+    Ok(match embedded {
+        Some((_, file)) => (Bytes::from_static(file.bytes), Path::new(file.name)),
+        None => (super::rollouts::bytes_of(&local(path)?)?, path),
+    })
 }
 
 /// One problem in so many is held out where no file says which.
@@ -63,7 +68,7 @@ pub fn every_fourth(problems: Vec<Problem>) -> Result<(Vec<Problem>, Vec<Problem
 }
 
 /// Where a file is on this machine.
-fn local(path: &Path) -> Result<Cow<'_, Path>, Failure> {
+pub fn local(path: &Path) -> Result<Cow<'_, Path>, Failure> {
     let spec = path.to_str().filter(|p| p.starts_with(HubFile::SCHEME));
     match spec.filter(|_| !path.exists()) {
         Some(spec) => Ok(Cow::Owned(dataset_file(spec)?)),

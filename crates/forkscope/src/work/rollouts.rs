@@ -225,7 +225,7 @@ pub fn check(path: &Path, rollouts: &mut [Rollout], policies: &[&Policy]) -> Res
 }
 
 /// The file that holds the rollouts of what a user gave.
-fn file(given: &Path) -> PathBuf {
+pub fn file(given: &Path) -> PathBuf {
     if given.is_dir() {
         given.join("rollouts.parquet")
     } else {
