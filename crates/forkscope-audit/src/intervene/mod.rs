@@ -12,11 +12,14 @@ mod arm;
 mod calibrate;
 mod control;
 mod engine;
+mod experiment;
+mod grow;
 mod guide;
+mod look;
 mod rule;
 mod view;
 
 pub use arm::{Arm, BUDGETS, Kind, Versus, arms};
 pub use calibrate::{Calibrated, Calibration, Threshold};
-pub use engine::{Experiment, Grown, Stream};
+pub use experiment::{Experiment, Grown, Stream};
 pub use guide::{Budget, Family, Guide, Guides, Signal};

@@ -5,6 +5,7 @@
 //! A new section is a file with `pub fn section(&Findings) -> Option<Section>`,
 //! `None` where none of its findings is there, and a line in [`MAKERS`].
 
+mod intervene;
 mod markdown;
 mod page;
 mod revert;

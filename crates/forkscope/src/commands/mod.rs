@@ -16,6 +16,7 @@ mod eval;
 mod footprints;
 mod gate;
 mod grade;
+mod intervene;
 mod lab;
 mod report;
 mod revert;
@@ -47,6 +48,8 @@ pub enum Command {
     Diff(Box<diff::Arguments>),
     /// Several tuned policies beside each other: where each differs from the base
     Footprints(footprints::Arguments),
+    /// Which positions carry the difference: tokens of one policy forced into the other's text
+    Intervene(Box<intervene::Arguments>),
     /// What it costs to bring a behaviour back to the base's: tokens, nats, mixing, prompts
     Revert(Box<revert::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
@@ -80,6 +83,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Select(arguments) => select::run(arguments, settings),
         Command::Diff(arguments) => diff::run(arguments, settings),
         Command::Footprints(arguments) => footprints::run(arguments, settings),
+        Command::Intervene(arguments) => intervene::run(arguments, settings),
         Command::Revert(arguments) => revert::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
         Command::Grade(arguments) => grade::run(arguments, settings),

@@ -6,6 +6,7 @@ pub mod attest;
 pub mod compare;
 pub mod footprint;
 pub mod held_out;
+pub mod intervene;
 pub mod ledger;
 pub mod models;
 pub mod options;
