@@ -147,12 +147,18 @@ pub enum AuditError {
     /// A contrast set that nothing can be learnt from.
     #[error("{0}")]
     Contrast(String),
+    /// A feature dictionary that does not fit the activations.
+    #[error("{0}")]
+    Dictionary(String),
     /// Policies between which no value can be patched.
     #[error("{0}")]
     Patching(String),
     /// A sample on which no threshold can be calibrated.
     #[error("a threshold cannot be calibrated: {0}")]
     Calibration(String),
+    /// A plan or its material that says nothing, or contradicts itself.
+    #[error("{0}")]
+    Coverage(String),
     /// A policy produced NaN, +inf or nothing at all; the run stops.
     #[error(
         "rollout {sample} of problem {problem_id:?}, position {t}: {source}; the weights are broken or overflow, and no number of this window was recorded"

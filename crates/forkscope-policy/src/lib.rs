@@ -22,7 +22,8 @@ pub use activations::{ActivationRequest, ActivationRows, Activations, Sites};
 pub use error::PolicyError;
 pub use files::{Blob, BlobReader, EmbeddedFile, ModelFiles};
 pub use model::{
-    Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Rounding, Tensor, Weights,
+    Adapter, Architecture, Model, ModelConfig, Projection, RopeConfig, RopeTable, Rounding, Tensor,
+    Weights, open_tensors,
 };
 pub use patching::{Patch, PatchRequest, Site, Variant};
 pub use policy::Policy;

@@ -12,11 +12,16 @@
 
 mod behaviour;
 mod design;
+mod findings;
+mod features;
 mod folds;
 mod lbfgs;
 mod neurons;
 pub mod null;
+pub mod patching;
+pub mod sae;
 mod probe;
+mod random;
 mod ranked;
 mod study;
 mod verdict;
@@ -27,9 +32,12 @@ mod tests;
 
 pub use behaviour::{Arm, Control, Estimate, control, gap, rate};
 pub use design::{Design, Kind};
+pub use findings::{Material, findings, id_part};
+pub use features::features;
 pub use folds::{Fold, Folding, Split};
 pub use neurons::neurons;
 pub use probe::{Layer, Probe, mean_difference};
+pub use random::random_direction;
 pub use ranked::{Ranked, Resamples, Weights};
 pub use study::{Bench, Measure, Study, Target};
 pub use verdict::{ALPHA, Across, Conclusion, Evidence, Verdict, verdict};

@@ -21,6 +21,7 @@ mod counts;
 mod distilled;
 mod evaluation;
 mod gate;
+mod patched;
 mod intervened;
 mod profile;
 mod spread;
@@ -35,6 +36,7 @@ pub use ablated::{AblationArm, AblationCell, ablation};
 use catalogue::Catalogue;
 use columns::Columns;
 pub use distilled::{ProblemDivergence, SweepArm, sweep};
+pub use patched::{Patched, patching};
 pub use evaluation::{Attempted, Sampled, evaluation};
 pub use intervened::{Counted, InterventionTable, interventions};
 
@@ -111,7 +113,7 @@ impl Default for FindingSettings {
 const MOST_REPLICATES: u32 = 1_000_000;
 
 impl FindingSettings {
-    fn check(&self) -> Result<(), AuditError> {
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
         let wrong = |setting, value, range| {
             Err(AuditError::Setting {
                 setting,

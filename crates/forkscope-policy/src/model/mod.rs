@@ -15,4 +15,4 @@ pub use decoder::Model;
 pub use lora::{Adapter, Projection};
 pub use rope::{RopeConfig, RopeTable};
 pub use rounding::Rounding;
-pub use weights::{Tensor, Weights};
+pub use weights::{Tensor, Weights, open_tensors};

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
@@ -221,6 +222,26 @@ impl Weights {
             tensor.release();
         }
     }
+}
+
+/// All tensors of one safetensors file that is no model's: a dictionary of
+/// features, for instance.
+pub fn open_tensors(file: &Path) -> Result<BTreeMap<String, Tensor>, PolicyError> {
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    if PICKLES.iter().any(|p| name.ends_with(p)) || name.ends_with(".npz") {
+        return Err(PolicyError::bad(
+            file,
+            "is not a safetensors file",
+            "convert it once with `safetensors` in an environment you trust",
+        ));
+    }
+    let dir = match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let files = ModelFiles::dir_at(dir);
+    Ok(open_safetensors(&files, &name)?.into_iter().collect())
 }
 
 /// Opens one safetensors file; offsets, overlaps and sizes are checked by the

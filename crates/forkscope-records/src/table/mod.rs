@@ -11,6 +11,7 @@ mod coverage;
 mod csv;
 mod diff;
 mod encode;
+mod feature;
 mod guard;
 mod intervention;
 mod paged;

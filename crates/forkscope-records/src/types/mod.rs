@@ -3,6 +3,7 @@
 mod awareness;
 mod contrast;
 mod coverage;
+mod feature;
 mod finding;
 pub mod float;
 mod intervention;
@@ -15,6 +16,7 @@ mod row;
 pub use awareness::{AwarenessRow, NeuronRow, SteeringRow};
 pub use contrast::{ContrastContext, ContrastItem};
 pub use coverage::{BeyondNoiseRow, NoiseRow, PlanRow, Stratum};
+pub use feature::FeatureRow;
 pub use finding::{Finding, Findings};
 pub use intervention::{Direction, Intervention};
 pub use patching::{PatchArm, PatchDirection, PatchingRow};
