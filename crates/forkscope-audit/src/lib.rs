@@ -2,9 +2,11 @@
 
 pub mod awareness;
 pub mod attest;
+pub mod coverage;
 mod error;
 pub mod findings;
 pub mod gates;
+pub mod hardened;
 pub mod intervene;
 pub mod revert;
 mod scoring;

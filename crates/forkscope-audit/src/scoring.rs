@@ -132,11 +132,11 @@ pub fn diff_window(
     Ok(out)
 }
 
-fn rows_of(hidden: &HiddenRows, first: usize, n: usize) -> &[f32] {
+pub(crate) fn rows_of(hidden: &HiddenRows, first: usize, n: usize) -> &[f32] {
     &hidden.values[first * hidden.width..(first + n) * hidden.width]
 }
 
-fn targets(rollouts: &[&Rollout]) -> Vec<u32> {
+pub(crate) fn targets(rollouts: &[&Rollout]) -> Vec<u32> {
     rollouts
         .iter()
         .flat_map(|r| r.completion().iter().copied())
@@ -144,14 +144,14 @@ fn targets(rollouts: &[&Rollout]) -> Vec<u32> {
 }
 
 /// Walks the positions of a window in the order of its rows.
-struct Places<'a, 'r> {
+pub(crate) struct Places<'a, 'r> {
     rollouts: &'a [&'r Rollout],
     rollout: usize,
     t: usize,
 }
 
 impl<'a, 'r> Places<'a, 'r> {
-    fn new(rollouts: &'a [&'r Rollout]) -> Self {
+    pub(crate) fn new(rollouts: &'a [&'r Rollout]) -> Self {
         Self {
             rollouts,
             rollout: 0,
@@ -159,7 +159,7 @@ impl<'a, 'r> Places<'a, 'r> {
         }
     }
 
-    fn next_place(&mut self) -> Result<(&'r Rollout, u32), AuditError> {
+    pub(crate) fn next_place(&mut self) -> Result<(&'r Rollout, u32), AuditError> {
         loop {
             let Some(rollout) = self.rollouts.get(self.rollout) else {
                 return Err(AuditError::Internal("more rows than positions".into()));
@@ -174,14 +174,18 @@ impl<'a, 'r> Places<'a, 'r> {
     }
 }
 
-fn bad_row(error: MetricsError, rollouts: &[&Rollout], first: usize) -> AuditError {
-    let row = match &error {
+/// The row that an error is about.
+pub(crate) fn row_of(error: &MetricsError) -> Option<usize> {
+    match error {
         MetricsError::NotFinite { row, .. }
         | MetricsError::AllMasked { row, .. }
         | MetricsError::TargetOutside { row, .. } => Some(*row),
         _ => None,
-    };
-    match row.and_then(|row| place(rollouts, first + row)) {
+    }
+}
+
+pub(crate) fn bad_row(error: MetricsError, rollouts: &[&Rollout], first: usize) -> AuditError {
+    match row_of(&error).and_then(|row| place(rollouts, first + row)) {
         Some((rollout, t)) => AuditError::Broken {
             problem_id: rollout.problem_id.clone(),
             sample: rollout.sample,
@@ -214,7 +218,7 @@ fn score_row(rollout: &Rollout, t: u32, token_id: u32, m: RowMetrics) -> ScoreRo
     }
 }
 
-fn diff_row(rollout: &Rollout, t: u32, token_id: u32, m: PairMetrics, class_k: u32) -> DiffRow {
+pub(crate) fn diff_row(rollout: &Rollout, t: u32, token_id: u32, m: PairMetrics, class_k: u32) -> DiffRow {
     let class = match class(
         m.base.argmax,
         m.tuned.argmax,
