@@ -38,7 +38,7 @@ pub struct Pair<'a> {
     pub kept: &'a [SamplePrompt],
     /// Whether an answer to a guarded prompt behaves as it should: the prompt's
     /// index, the answer's ids. `None` if nobody can say.
-    pub behaves: &'a (dyn Fn(usize, &[u32]) -> Option<bool> + Sync),
+    pub behaves: &'a (dyn Fn(usize, &[u32]) -> Result<Option<bool>, TrainError> + Sync),
     /// Asked now and then; true stops.
     pub interrupted: fn() -> bool,
 }
@@ -123,18 +123,18 @@ fn guarded(
     let mut found = Vec::new();
     for (i, (prompt, (tuned, base))) in pair.guarded.iter().zip(tuned.iter().zip(&base)).enumerate()
     {
-        let behaves = |c: &&Completion, so: bool| (pair.behaves)(i, &c.ids) == Some(so);
-        let answers: Vec<Vec<u32>> = tuned
-            .iter()
-            .filter(|c| whole(c) && behaves(c, true))
-            .map(|c| c.ids.clone())
-            .collect();
-        let alternatives: Vec<Vec<u32>> = base
-            .iter()
-            .filter(|c| behaves(c, false))
-            .map(|c| without_end(&c.ids, prompt))
-            .filter(|ids| !ids.is_empty())
-            .collect();
+        let (mut answers, mut alternatives) = (Vec::new(), Vec::new());
+        for answer in tuned.iter().filter(|c| whole(c)) {
+            if (pair.behaves)(i, &answer.ids)? == Some(true) {
+                answers.push(answer.ids.clone());
+            }
+        }
+        for answer in base {
+            let ids = without_end(&answer.ids, prompt);
+            if !ids.is_empty() && (pair.behaves)(i, &answer.ids)? == Some(false) {
+                alternatives.push(ids);
+            }
+        }
         if answers.is_empty() {
             lessons.made.without_behaviour += 1;
         } else if alternatives.is_empty() {
@@ -272,7 +272,7 @@ fn continue_all(
             let answer = [cut.before.as_slice(), &completion.ids].concat();
             let mut tokens = without_end(&completion.ids, &prompt);
             tokens.truncate(cut.take);
-            if (pair.behaves)(at, &answer) == Some(false) && !tokens.is_empty() {
+            if !tokens.is_empty() && (pair.behaves)(at, &answer)? == Some(false) {
                 cut.before.extend(tokens);
             } else {
                 cut.fall_back();

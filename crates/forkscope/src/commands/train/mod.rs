@@ -24,7 +24,7 @@ use crate::failure::Outcome;
 pub use adapter::{LoraOptions, described as adapter_setting, lora};
 pub use data::{BatchOptions, denominator, denominator_setting};
 pub use distill::taught;
-pub use options::OptimiserOptions;
+pub use options::{OptimiserOptions, usage};
 
 /// What `forkscope train` takes.
 #[derive(Debug, Args)]
