@@ -5,9 +5,13 @@
 //! A new section is a file with `pub fn section(&Findings) -> Option<Section>`,
 //! `None` where none of its findings is there, and a line in [`MAKERS`].
 
+mod harden;
 mod intervene;
 mod markdown;
+mod overview;
 mod page;
+mod patching;
+mod probe;
 mod revert;
 
 use forkscope_records::types::Findings;
@@ -51,7 +55,14 @@ pub struct Table {
 type Maker = fn(&Findings) -> Option<Section>;
 
 /// In the order of the report.
-const MAKERS: &[Maker] = &[revert::section];
+const MAKERS: &[Maker] = &[
+    overview::section,
+    intervene::section,
+    revert::section,
+    harden::section,
+    probe::section,
+    patching::section,
+];
 
 /// The sections that these findings support.
 pub fn sections(findings: &Findings) -> Vec<Section> {

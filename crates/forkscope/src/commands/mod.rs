@@ -8,6 +8,7 @@
 
 mod ablate;
 mod attest;
+mod audit;
 mod demo;
 mod diff;
 mod distill;
@@ -16,8 +17,10 @@ mod eval;
 mod footprints;
 mod gate;
 mod grade;
+mod harden;
 mod intervene;
 mod lab;
+mod probe;
 mod report;
 mod revert;
 mod sample;
@@ -25,6 +28,7 @@ mod score;
 mod select;
 mod train;
 mod verify;
+mod view;
 
 use clap::Subcommand;
 
@@ -52,8 +56,12 @@ pub enum Command {
     Intervene(Box<intervene::Arguments>),
     /// What it costs to bring a behaviour back to the base's: tokens, nats, mixing, prompts
     Revert(Box<revert::Arguments>),
+    /// Trains a tuned policy so that its behaviour costs more to undo; before and after in one table
+    Harden(Box<harden::Arguments>),
     /// How often a policy answers right: pass@k, maj@k, avg@k, greedy, with intervals
     Eval(eval::Arguments),
+    /// Whether a policy tells a test from its use, acts on it, and can be steered
+    Probe(Box<probe::Arguments>),
     /// Whether answers are equivalent to reference answers
     Grade(grade::Arguments),
     /// Trains a model or an adapter: pretrain, sft, dpo, grpo, reasonmaxxer, distill
@@ -64,6 +72,8 @@ pub enum Command {
     Ablate(ablate::Arguments),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
+    /// All of it: comparison, interventions, prices, awareness, bounds, report, statement
+    Audit(Box<audit::Arguments>),
     /// Passes or fails in CI: findings held against rules
     Gate(gate::Arguments),
     /// Signs what was audited, how, and what came out
@@ -72,6 +82,8 @@ pub enum Command {
     Verify(verify::Arguments),
     /// The findings of a run as a table, a page, Markdown and figures
     Report(report::Arguments),
+    /// A run in the browser: sorted, filtered, token by token, however large
+    View(view::Arguments),
 }
 
 /// Runs the command that was asked for.
@@ -85,16 +97,20 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Footprints(arguments) => footprints::run(arguments, settings),
         Command::Intervene(arguments) => intervene::run(arguments, settings),
         Command::Revert(arguments) => revert::run(arguments, settings),
+        Command::Harden(arguments) => harden::run(arguments, settings),
         Command::Eval(arguments) => eval::run(arguments, settings),
+        Command::Probe(arguments) => probe::run(arguments, settings),
         Command::Grade(arguments) => grade::run(arguments, settings),
         Command::Ablate(arguments) => ablate::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
         Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),
         Command::Entropy(arguments) => entropy::run(arguments, settings),
+        Command::Audit(arguments) => audit::run(arguments, settings),
         Command::Gate(arguments) => gate::run(arguments, settings),
         Command::Attest(arguments) => attest::run(arguments, settings),
         Command::Verify(arguments) => verify::run(arguments, settings),
         Command::Report(arguments) => report::run(arguments, settings),
+        Command::View(arguments) => view::run(arguments, settings),
     }
 }

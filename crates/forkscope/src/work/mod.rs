@@ -3,8 +3,10 @@
 
 pub mod attempts;
 pub mod attest;
+pub mod audit;
 pub mod compare;
 pub mod footprint;
+pub mod harden;
 pub mod held_out;
 pub mod intervene;
 pub mod ledger;
@@ -13,6 +15,7 @@ pub mod options;
 pub mod organisms;
 pub mod plan;
 pub mod pool;
+pub mod probe;
 pub mod prompts;
 pub mod reasonmaxxer;
 pub mod revert;
