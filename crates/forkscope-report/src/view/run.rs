@@ -14,6 +14,7 @@ use super::respond::Fault;
 use super::tables::Tables;
 use super::{branches::Branches, reversions::Reversions};
 use crate::error::ReportError;
+use crate::figures::figures;
 use crate::number;
 use crate::text::{visible, visible_up_to};
 
@@ -89,6 +90,16 @@ impl RunView {
                 "awareness": has("awareness.parquet"),
             },
         })
+    }
+
+    /// The figures that the findings support.
+    pub fn figures(&self) -> Value {
+        let all = figures(&self.findings);
+        let all: Vec<Value> = all
+            .iter()
+            .map(|f| json!({ "title": visible(&f.title), "caption": visible_up_to(&f.caption, SENTENCE), "svg": f.svg }))
+            .collect();
+        json!({ "figures": all })
     }
 
     /// How far the index is.

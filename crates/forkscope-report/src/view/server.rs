@@ -139,6 +139,10 @@ fn router(run: Arc<RunView>, guard: Guard) -> Router {
             get(|State(run): Run| work(move || Ok(run.overview()))),
         )
         .route(
+            "/{token}/api/figures",
+            get(|State(run): Run| work(move || Ok(run.figures()))),
+        )
+        .route(
             "/{token}/api/progress",
             get(|State(run): Run| work(move || Ok(run.progress()))),
         )

@@ -123,12 +123,14 @@ impl Browser {
 
     /// Opens a file and waits for its load event; returns how long it took.
     pub fn open(&mut self, path: &Path) -> io::Result<Duration> {
+        self.open_url(&format!("file://{}", path.display()))
+    }
+
+    /// Opens an address and waits for its load event; returns how long it took.
+    pub fn open_url(&mut self, url: &str) -> io::Result<Duration> {
         self.events.clear();
         let begun = Instant::now();
-        self.call(
-            "Page.navigate",
-            json!({"url": format!("file://{}", path.display())}),
-        )?;
+        self.call("Page.navigate", json!({ "url": url }))?;
         while !self
             .events
             .iter()
@@ -215,6 +217,26 @@ impl Browser {
             self.call("Input.dispatchKeyEvent", params)?;
         }
         Ok(())
+    }
+
+    /// Waits until an expression is true.
+    pub fn until(&mut self, expression: &str) -> io::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if self.eval(&format!("Boolean({expression})"))? == json!(true) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let shown = self.eval("document.body.innerText")?;
+        Err(io::Error::other(format!("never {expression}: {shown}")))
+    }
+
+    /// A picture of the window, as PNG.
+    pub fn picture(&mut self, path: &Path) -> io::Result<()> {
+        let result = self.call("Page.captureScreenshot", json!({"format": "png"}))?;
+        let text = result["data"].as_str().unwrap_or_default();
+        std::fs::write(path, STANDARD.decode(text).map_err(io::Error::other)?)
     }
 
     /// Number of pages that the document takes on paper.

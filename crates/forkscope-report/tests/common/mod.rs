@@ -122,7 +122,8 @@ pub fn run(rollouts: usize, len: usize) -> ReportData {
     data
 }
 
-fn row(dice: &mut Dice, problem_id: &str, sample: u32, t: u32, n: usize) -> DiffRow {
+/// One position.
+pub fn row(dice: &mut Dice, problem_id: &str, sample: u32, t: u32, n: usize) -> DiffRow {
     let draw = dice.unit();
     let class = match draw {
         d if d < 0.003 => ShiftClass::Shifted,
