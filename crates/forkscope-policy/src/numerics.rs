@@ -115,10 +115,11 @@ fn feed(hasher: &mut Sha256, values: &[f32]) {
     }
 }
 
-/// Numbers in (-0.5, 0.5) that are exact in f32 arithmetic of any kind.
+/// Numbers in (-0.5, 0.5) with all of their bits in use, so that every order of
+/// summing them rounds in its own way.
 fn values(n: usize, step: usize) -> Vec<f32> {
     (0..n)
-        .map(|i| ((i * step + 11) % 1009) as f32 / 1024.0 - 0.5)
+        .map(|i| ((i * step + 11) % 1009) as f32 / 1009.0 - 0.5)
         .collect()
 }
 

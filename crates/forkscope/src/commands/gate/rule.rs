@@ -195,8 +195,10 @@ impl Rule {
         let value = number.of(finding);
         let failed = value.is_none_or(|v| self.comparison.holds(v, self.bound));
         let reason = match (value, failed) {
-            (Some(v), true) => format!("{} is {v} {}", self.name, finding.unit),
-            (Some(v), false) => format!("{} is {v} {}, which passes", self.name, finding.unit),
+            (Some(v), true) => format!("{} is {}", self.name, shown(v, &finding.unit)),
+            (Some(v), false) => {
+                format!("{} is {}, which passes", self.name, shown(v, &finding.unit))
+            }
             (None, _) => format!("{} is not known ({})", self.name, finding.method),
         };
         Ok(Verdict {
@@ -229,6 +231,14 @@ impl Rule {
             self.text,
             near.join(", ")
         )
+    }
+}
+
+/// A number with its unit, shares as a rule writes them.
+fn shown(value: f64, unit: &str) -> String {
+    match unit {
+        "share" => format!("{}%", value * 100.0),
+        unit => format!("{value} {unit}"),
     }
 }
 

@@ -50,6 +50,7 @@ pub fn run(job: &Job, settings: &Settings) -> Result<Report, Failure> {
     let statement = &attestation.statement;
     report.describe(&attestation);
     signer(job, &attestation, &mut report);
+    let before = report.faults.len();
     report.check("statement", check::check_statement(statement), || {
         "canonical bytes, lists in order, roots that fit".to_owned()
     });
@@ -69,7 +70,7 @@ pub fn run(job: &Job, settings: &Settings) -> Result<Report, Failure> {
             merkle.tables.len()
         )
     });
-    let whole = report.faults.is_empty();
+    let whole = report.faults.len() == before;
     subjects::check(job, statement, &mut report)?;
     findings(job, statement, whole, &mut report)?;
     recheck::check(job, statement, whole, settings, &mut report)?;

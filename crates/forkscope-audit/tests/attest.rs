@@ -1,0 +1,10 @@
+//! Attestations: what is made, and that nothing of it can be changed unseen.
+
+#[path = "attest/keys.rs"]
+mod keys;
+#[path = "attest/recheck.rs"]
+mod recheck;
+#[path = "attest/run.rs"]
+mod run;
+#[path = "attest/tampering.rs"]
+mod tampering;
