@@ -6,5 +6,7 @@ mod keys;
 mod recheck;
 #[path = "attest/run.rs"]
 mod run;
+#[path = "attest/schema.rs"]
+mod schema;
 #[path = "attest/tampering.rs"]
 mod tampering;
