@@ -13,6 +13,10 @@ use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::work::options::SamplingOptions;
 
+/// Completions that a search for fewer forced tokens may take per answer and
+/// number: it only sharpens the price in nats here.
+const EXHAUSTIVE: usize = 16;
+
 /// What is learned from, and how the terms of the loss weigh.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Lessons")]
@@ -164,6 +168,7 @@ impl MeasureOptions {
             token_cap: self.cap as usize,
             prefill_cap: self.cap as usize,
             controls: false,
+            exhaustive: EXHAUSTIVE,
             interrupted,
             ..RevertSettings::default()
         };

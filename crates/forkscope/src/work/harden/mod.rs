@@ -28,8 +28,7 @@ use crate::cli::Settings;
 use crate::failure::Failure;
 use crate::terminal::training::TrainingBar;
 
-pub use lessons::LESSONS;
-pub use measure::{AFTER, BEFORE};
+use measure::{AFTER, BEFORE};
 
 /// Problems with their prompts.
 pub struct Asked {
