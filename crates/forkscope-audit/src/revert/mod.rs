@@ -43,6 +43,9 @@ mod prompt;
 mod rows;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 use forkscope_policy::{Ended, Policy};
 use forkscope_records::types::ReversionStatus;
 
@@ -148,7 +151,7 @@ impl Default for RevertSettings {
             ],
             bisections: 5,
             exhaustive: 64,
-            nats_cap: 32.0,
+            nats_cap: 128.0,
             controls: true,
             random_top: 20,
             prompt: None,

@@ -211,7 +211,7 @@ fn shown(column: &Column<'_>) -> Vec<f64> {
     let cap = column.cap();
     let all: &[f64] = match column.method {
         ReversionMethod::Alpha => &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5],
-        ReversionMethod::Nats => &[0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
+        ReversionMethod::Nats => &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
         _ => &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0],
     };
     let below = all.iter().copied().filter(|level| *level < cap);
