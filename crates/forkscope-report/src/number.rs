@@ -19,14 +19,20 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The interval as `low – high`, or an empty text.
+    /// The interval as `low – high`, a bound as `≤ high` or `≥ low`, or an empty
+    /// text.
     pub fn range(&self) -> String {
-        self.interval
-            .as_ref()
-            .map(|(low, high)| format!("{low} – {high}"))
-            .unwrap_or_default()
+        match &self.interval {
+            None => String::new(),
+            Some((low, high)) if low == NO_END => format!("≤ {high}"),
+            Some((low, high)) if high == NO_END => format!("≥ {low}"),
+            Some((low, high)) => format!("{low} – {high}"),
+        }
     }
 }
+
+/// Stands where a bound has no other end.
+const NO_END: &str = "·";
 
 /// Writes a finding's value and interval.
 pub fn finding(f: &Finding) -> Shown {
@@ -34,7 +40,11 @@ pub fn finding(f: &Finding) -> Shown {
     let style = Style::of(&f.unit, &ends);
     let interval = match (f.low, f.high) {
         (None, None) => None,
-        (low, high) => Some((style.bare(low), style.bare(high))),
+        (low, high) => {
+            // A bound has one end.
+            let end = |v: Option<f64>| v.map_or_else(|| NO_END.to_owned(), |v| style.bare(Some(v)));
+            Some((end(low), end(high)))
+        }
     };
     let bare = match style.kind {
         Kind::Percent => style.with_unit(f.value),
@@ -308,6 +318,11 @@ mod tests {
         let shown = finding(&f);
         assert_eq!(shown.value, "2.09 %");
         assert_eq!(shown.range(), "1.90 – 2.31");
+        let bound = Finding {
+            low: None,
+            ..f.clone()
+        };
+        assert_eq!(finding(&bound).range(), "≤ 2.31");
         let undefined = Finding {
             value: None,
             low: None,
