@@ -6,7 +6,7 @@
 use forkscope_records::types::{Finding, Findings};
 
 use crate::data::ReportData;
-use crate::{evaluated, facts, number};
+use crate::{evaluated, facts, number, sections};
 
 /// Plain sentences for the top of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,14 @@ fn lead(data: &ReportData) -> String {
         (Some(t), Some(b)) => format!("The tuned policy ({t}) was compared with its base ({b})"),
         _ => "The tuned policy was compared with its base".into(),
     };
-    match widest(&data.findings) {
+    let f = &data.findings;
+    if f.get("share.unshifted").is_none() && !sections::sections(f).is_empty() {
+        return format!(
+            "{who}; the sections below say how.{}",
+            brackets(f).unwrap_or_default()
+        );
+    }
+    match widest(f) {
         Some(f) => format!(
             "{who}, token by token, at {} positions of rollouts from {} problems.{}",
             number::count(f.n),

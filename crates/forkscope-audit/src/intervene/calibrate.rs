@@ -37,7 +37,7 @@ impl Seen {
         Self(Signal::ALL.map(|signal| view.signal(signal, generator)))
     }
 
-    fn signal(&self, signal: Signal) -> f64 {
+    pub(crate) fn signal(&self, signal: Signal) -> f64 {
         let at = Signal::ALL.iter().position(|s| *s == signal);
         at.and_then(|at| self.0.get(at)).copied().unwrap_or(0.0)
     }

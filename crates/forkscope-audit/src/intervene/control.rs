@@ -1,35 +1,44 @@
 //! Controls: as many positions as a guided arm touched, otherwise chosen.
 //!
-//! The guided arm is run first. From its rollout (the *reference*: its length,
-//! its positions, the base's entropy at each) every control takes how many
-//! positions each cell is to give, and how many candidates each cell had; cells
-//! and matching are those of `docs/gates.md`. On the control's own text, which
-//! is another, a candidate of a cell is then taken with probability left /
-//! candidates left (Vitter's algorithm S with the reference's number of
-//! candidates), by a random word keyed by (seed, problem, sample, control) and
-//! offset. The count is therefore the reference's where the text has as many
-//! candidates, and less where it ends before; what a cell could not give in its
-//! fifth of the text goes to the same tenth of the next. Report counts, not
-//! intentions: the findings say how the counts and masses came out.
+//! The guided arm is run first. From its rollout (the *reference*) every control
+//! takes how many positions each cell is to give; cells and matching are those of
+//! `docs/gates.md`. How many candidates a cell will have is taken from the
+//! generator's untouched rollout, which a control mostly follows. On the
+//! control's own text a candidate is then taken with probability left /
+//! candidates left (Vitter's algorithm S), by a random word keyed by (seed,
+//! problem, sample, control) and offset. The count is therefore the reference's
+//! where the text has as many candidates as the untouched one, and less where it
+//! ends before; what a cell could not give in its fifth of the text goes to the
+//! same tenth of the next. Counts are reported, not intentions: the findings say
+//! how counts and masses came out.
 
 use forkscope_metrics::rng::Key;
 
 use super::arm::Versus;
+use super::experiment::Trace;
 use super::rule::Rule;
 use super::view::View;
 use crate::gates::{Control, Draw, EntropyBins, Matching, POSITION_BINS, position_bin};
 
 /// The rollout that a control is matched to.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reference {
-    /// Base entropy of every completion position.
-    pub entropies: Vec<f64>,
-    /// Whether the policies would write different tokens there.
-    pub differs: Vec<bool>,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reference<'a> {
+    /// Every completion position.
+    pub trace: &'a [Trace],
     /// Offsets touched, ascending.
-    pub touched: Vec<u32>,
+    pub touched: &'a [u32],
     /// How many of those were changed.
     pub changed: usize,
+}
+
+impl Reference<'_> {
+    fn entropy(&self, offset: u32) -> f64 {
+        self.trace.get(offset as usize).map_or(0.0, |t| t.entropy)
+    }
+
+    fn is_own(&self, offset: u32) -> bool {
+        self.touched.binary_search(&offset).is_ok()
+    }
 }
 
 /// A control as it decides.
@@ -75,7 +84,11 @@ pub(crate) enum Forced {
 
 /// Everything a control is made from.
 pub(crate) struct Material<'a> {
-    pub reference: &'a Reference,
+    pub reference: Reference<'a>,
+    /// The generator's untouched rollout, every completion position.
+    pub untouched: &'a [Trace],
+    /// Index of the generator in pairs (base, tuned).
+    pub generator: usize,
     /// Tenths of H over other problems.
     pub tenths: &'a EntropyBins,
     /// The guide, fresh.
@@ -96,12 +109,11 @@ impl Chosen {
         );
         let n = r.touched.len() as u32;
         let among = |candidates: Candidates, left: u32| {
-            let there = r.entropies.iter().zip(&r.differs);
-            let is = |(h, differs): &(&f64, &bool)| candidates.holds(**h, **differs);
+            let is = |t: &&Trace| candidates.holds(t);
             Self::Among {
                 candidates,
                 left,
-                expected: there.filter(is).count() as u32,
+                expected: m.untouched.iter().filter(is).count() as u32,
                 key: key.clone(),
             }
         };
@@ -127,7 +139,7 @@ impl Chosen {
             }
             Control::MatchedMass => Self::Mass(Mass::new(&m, key)),
             Control::LowEntropy => {
-                let mut sorted = r.entropies.clone();
+                let mut sorted: Vec<f64> = m.untouched.iter().map(|t| t.entropy).collect();
                 sorted.sort_unstable_by(f64::total_cmp);
                 let at = (n as usize).checked_sub(1).and_then(|i| sorted.get(i));
                 Self::Low {
@@ -137,10 +149,10 @@ impl Chosen {
             }
             Control::First => Self::Offsets((0..n).collect()),
             Control::Last => {
-                let len = r.entropies.len() as u32;
+                let len = m.untouched.len() as u32;
                 Self::Offsets((len.saturating_sub(n)..len).collect())
             }
-            Control::Stride => Self::Offsets(stride(n, r.entropies.len())),
+            Control::Stride => Self::Offsets(stride(n, m.untouched.len())),
         }
     }
 
@@ -148,29 +160,27 @@ impl Chosen {
     pub(crate) fn chooses(
         &mut self,
         view: &View,
+        trace: &Trace,
         generator: usize,
         offset: usize,
     ) -> Option<Forced> {
         let chosen = match self {
-            Self::Cells(cells) => cells.chooses(view, generator, offset),
-            Self::Mass(mass) => mass.chooses(view, generator, offset),
+            Self::Cells(cells) => cells.chooses(trace, generator, offset),
+            Self::Mass(mass) => mass.chooses(trace, generator, offset),
             Self::Among {
                 candidates,
                 left,
                 expected,
                 key,
-            } => {
-                candidates.holds(view.entropy, view.differs())
-                    && one_of(left, expected, key.uniform(offset as u64))
-            }
+            } => candidates.holds(trace) && one_of(left, expected, key.uniform(offset as u64)),
             Self::Low { most, left } => {
-                let chosen = *left > 0 && view.entropy <= *most;
+                let chosen = *left > 0 && trace.entropy <= *most;
                 *left -= u32::from(chosen);
                 chosen
             }
             Self::Offsets(offsets) => offsets.binary_search(&(offset as u32)).is_ok(),
             Self::Token { guide, left, key } => {
-                let wanted = guide.chooses(view, generator, offset) && view.differs();
+                let wanted = guide.chooses(trace, generator, offset) && trace.differs;
                 if !wanted || *left == 0 {
                     return None;
                 }
@@ -184,11 +194,11 @@ impl Chosen {
 }
 
 impl Candidates {
-    fn holds(self, entropy: f64, differs: bool) -> bool {
+    fn holds(self, at: &Trace) -> bool {
         match self {
             Self::All => true,
-            Self::High(h0) => entropy > h0,
-            Self::Differing => differs,
+            Self::High(h0) => at.entropy > h0,
+            Self::Differing => at.differs,
         }
     }
 }
@@ -244,45 +254,48 @@ pub(crate) struct Cells {
 impl Cells {
     fn new(m: &Material<'_>, tenths: EntropyBins, key: Key) -> Self {
         let r = m.reference;
-        let len = r.entropies.len();
+        let len = r.trace.len();
         let width = tenths.bins();
+        let entropies: Vec<f64> = r.trace.iter().map(|t| t.entropy).collect();
         let order: Vec<u64> = (0..len as u64).map(|o| key.rng_at(o).next_u64()).collect();
         let drawn = Draw {
-            entropies: &r.entropies,
-            reference: &r.touched,
+            entropies: &entropies,
+            reference: r.touched,
             order: &order,
         }
         .by_cells(&tenths);
-        let own = |o: &u32| r.touched.binary_search(o).is_ok();
-        let own_too = drawn.iter().any(|o| own(o));
-        let mut cells = Self {
-            left: vec![0; POSITION_BINS * width],
-            expected: vec![0; POSITION_BINS * width],
+        let own_too = drawn.iter().any(|o| r.is_own(*o));
+        let cell = |offset: u32, len: usize, entropy: f64| {
+            fifth(offset as usize, len) * width + tenths.of(entropy)
+        };
+        let mut left = vec![0; POSITION_BINS * width];
+        for o in &drawn {
+            add(&mut left, cell(*o, len, r.entropy(*o)));
+        }
+        let mut expected = vec![0; POSITION_BINS * width];
+        let mut guide = m.guide.clone();
+        for (o, t) in (0u32..).zip(m.untouched) {
+            let own = guide.chooses(t, m.generator, o as usize);
+            if own_too || !own {
+                add(&mut expected, cell(o, m.untouched.len(), t.entropy));
+            }
+        }
+        Self {
+            left,
+            expected,
             fifth: 0,
-            len,
+            len: m.untouched.len(),
             guide: m.guide.clone(),
             own_too,
             key,
             tenths,
-        };
-        for o in &drawn {
-            let cell = cells.cell(*o as usize, entropy_at(r, *o));
-            add(&mut cells.left, cell);
         }
-        for o in (0..len as u32).filter(|o| own_too || !own(o)) {
-            let cell = cells.cell(o as usize, entropy_at(r, o));
-            add(&mut cells.expected, cell);
-        }
-        cells
     }
 
-    fn cell(&self, offset: usize, entropy: f64) -> usize {
-        fifth(offset, self.len) * self.tenths.bins() + self.tenths.of(entropy)
-    }
-
-    fn chooses(&mut self, view: &View, generator: usize, offset: usize) -> bool {
+    fn chooses(&mut self, at: &Trace, generator: usize, offset: usize) -> bool {
         let width = self.tenths.bins();
-        while self.fifth < fifth(offset, self.len) {
+        let now = fifth(offset, self.len);
+        while self.fifth < now {
             let from = self.fifth * width;
             for cell in from..from + width {
                 let carried = self.left.get_mut(cell).map_or(0, std::mem::take);
@@ -292,11 +305,11 @@ impl Cells {
             }
             self.fifth += 1;
         }
-        let own = self.guide.chooses(view, generator, offset);
+        let own = self.guide.chooses(at, generator, offset);
         if own && !self.own_too {
             return false;
         }
-        let cell = self.cell(offset, view.entropy);
+        let cell = now * width + self.tenths.of(at.entropy);
         match (self.left.get_mut(cell), self.expected.get_mut(cell)) {
             (Some(left), Some(expected)) => one_of(left, expected, self.key.uniform(offset as u64)),
             _ => false,
@@ -310,14 +323,10 @@ fn add(counts: &mut [u32], at: usize) {
     }
 }
 
-/// The fifth of the reference's text; the last one beyond its end.
+/// The fifth of a text of that length; the last one beyond its end.
 fn fifth(offset: usize, len: usize) -> usize {
     let offset = offset.min(len.saturating_sub(1));
     position_bin(u32::try_from(offset).unwrap_or(u32::MAX), len)
-}
-
-fn entropy_at(r: &Reference, offset: u32) -> f64 {
-    r.entropies.get(offset as usize).copied().unwrap_or(0.0)
 }
 
 /// A sum of H for each fifth, among positions that the guide does not choose.
@@ -338,15 +347,17 @@ impl Mass {
             left: [0.0; POSITION_BINS],
             expected: [0.0; POSITION_BINS],
             fifth: 0,
-            len: r.entropies.len(),
+            len: m.untouched.len(),
             guide: m.guide.clone(),
             key,
         };
-        for (o, h) in (0u32..).zip(&r.entropies) {
-            let at = fifth(o as usize, mass.len);
-            match r.touched.binary_search(&o) {
-                Ok(_) => mass.left[at] += h,
-                Err(_) => mass.expected[at] += h,
+        for o in r.touched {
+            mass.left[fifth(*o as usize, r.trace.len())] += r.entropy(*o);
+        }
+        let mut guide = m.guide.clone();
+        for (o, t) in m.untouched.iter().enumerate() {
+            if !guide.chooses(t, m.generator, o) {
+                mass.expected[fifth(o, mass.len)] += t.entropy;
             }
         }
         mass
@@ -354,15 +365,15 @@ impl Mass {
 
     /// Takes a position with probability mass left / mass of candidates left;
     /// one that goes beyond is taken where that is nearer.
-    fn chooses(&mut self, view: &View, generator: usize, offset: usize) -> bool {
+    fn chooses(&mut self, at: &Trace, generator: usize, offset: usize) -> bool {
         let now = fifth(offset, self.len);
         while self.fifth < now {
             let carried = std::mem::take(&mut self.left[self.fifth]);
             self.fifth += 1;
             self.left[self.fifth] += carried;
         }
-        let h = view.entropy;
-        if self.guide.chooses(view, generator, offset) || h <= 0.0 {
+        let h = at.entropy;
+        if self.guide.chooses(at, generator, offset) || h <= 0.0 {
             return false;
         }
         let left = self.left[now];

@@ -227,8 +227,7 @@ impl<'e, 'a> Engine<'e, 'a> {
             Kind::Other => Deciding::Other,
             Kind::Guided(guide) => Deciding::Guide(limits.rule(guide, || self.chance(open))),
             Kind::Control(versus, guide) => {
-                let reference = self.reference(open, arm)?;
-                Deciding::Control(self.control(open, limits, versus, guide, &reference)?)
+                Deciding::Control(self.control(open, limits, (arm, versus, guide))?)
             }
         };
         Ok(Running {
@@ -252,15 +251,21 @@ impl<'e, 'a> Engine<'e, 'a> {
         &self,
         open: &Open,
         limits: &Calibrated,
-        versus: &Versus,
-        guide: &Guide,
-        reference: &Reference,
+        (arm, versus, guide): (&Arm, &Versus, &Guide),
     ) -> Result<Chosen, AuditError> {
         let prompt = self.x.prompt(&open.stream)?;
+        let guided = self.grown(open, arm, Kind::Guided(*guide))?;
+        let untouched = self.grown(open, arm, Kind::None)?;
         Ok(Chosen::new(
             versus,
             Material {
-                reference,
+                reference: Reference {
+                    trace: &guided.trace,
+                    touched: &guided.touched,
+                    changed: guided.changed.len(),
+                },
+                untouched: &untouched.trace,
+                generator: generator(arm.direction),
                 tenths: &limits.tenths,
                 guide: limits.rule(guide, || self.chance(open)),
                 seed: self.x.seed,
@@ -270,30 +275,20 @@ impl<'e, 'a> Engine<'e, 'a> {
         ))
     }
 
-    /// The completed rollout of the arm that a control is matched to.
-    fn reference(&self, open: &Open, control: &Arm) -> Result<Reference, AuditError> {
-        let missing = || {
-            AuditError::Internal(format!(
-                "{} was started before its reference",
-                control.name()
-            ))
-        };
-        let guide = control.guide().ok_or_else(missing)?;
-        let is = |arm: &Arm| arm.direction == control.direction && arm.kind == Kind::Guided(*guide);
-        let at = self.x.arms.iter().position(is).ok_or_else(missing)?;
-        let grown = open
-            .grown
-            .get(at)
-            .and_then(Option::as_ref)
-            .ok_or_else(missing)?;
-        Ok(Reference {
-            entropies: grown.trace.iter().map(|t| t.entropy).collect(),
-            differs: grown.trace.iter().map(|t| t.differs).collect(),
-            touched: grown.touched.clone(),
-            changed: grown.changed.len(),
+    /// What an arm of the control's direction has grown, which is done by then.
+    fn grown<'o>(
+        &self,
+        open: &'o Open,
+        control: &Arm,
+        kind: Kind,
+    ) -> Result<&'o Grown, AuditError> {
+        let is = |arm: &Arm| arm.direction == control.direction && arm.kind == kind;
+        let at = self.x.arms.iter().position(is);
+        let grown = at.and_then(|at| open.grown.get(at)?.as_ref());
+        grown.ok_or_else(|| {
+            AuditError::Internal(format!("{} was started too early", control.name()))
         })
     }
-
     /// Streams without a running arm go on to their controls, or are handed out.
     fn finish(
         &mut self,

@@ -5,7 +5,8 @@ use forkscope_policy::{Ended, Policy, SamplePrompt};
 use super::arm::{Arm, Kind};
 use super::calibrate::{Calibration, Seen, Untouched};
 use super::engine::Engine;
-use super::view::generator;
+use super::guide::Signal;
+use super::view::{View, generator};
 use crate::AuditError;
 
 /// Memory that keys and values of both policies may take, bytes.
@@ -68,10 +69,30 @@ pub struct Grown {
 
 /// What is kept of a position of a node.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Trace {
-    pub(super) seen: [Seen; 2],
-    pub(super) entropy: f64,
-    pub(super) differs: bool,
+pub(crate) struct Trace {
+    /// Signals as a gate of either generator sees them: base, tuned.
+    pub seen: [Seen; 2],
+    /// H(b), nats.
+    pub entropy: f64,
+    /// Whether the policies would write different tokens.
+    pub differs: bool,
+    /// Whether their argmaxes differ.
+    pub changed: bool,
+}
+
+impl Trace {
+    pub(crate) fn of(view: &View) -> Self {
+        Self {
+            seen: [Seen::of(view, 0), Seen::of(view, 1)],
+            entropy: view.entropy,
+            differs: view.differs(),
+            changed: view.changed(),
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal, generator: usize) -> f64 {
+        self.seen.get(generator).map_or(0.0, |s| s.signal(signal))
+    }
 }
 
 impl<'a> Experiment<'a> {

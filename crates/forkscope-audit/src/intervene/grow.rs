@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use forkscope_policy::{Ended, SequenceId};
 
-use super::calibrate::Seen;
 use super::control::Forced;
 use super::engine::{Deciding, Engine, Node, Running, get};
 use super::experiment::{Grown, Trace};
@@ -17,15 +16,15 @@ impl<'a> Engine<'_, 'a> {
         let nodes = std::mem::take(&mut self.nodes);
         let mut grown: Vec<(Node<'a>, u32)> = Vec::with_capacity(nodes.len());
         for (mut node, view) in nodes.into_iter().zip(views) {
-            node.trace.push(Trace {
-                seen: [Seen::of(view, 0), Seen::of(view, 1)],
-                entropy: view.entropy,
-                differs: view.differs(),
-            });
+            let trace = Trace::of(view);
+            node.trace.push(trace);
             let offset = node.ids.len();
             let mut parts: BTreeMap<u32, Vec<Running>> = BTreeMap::new();
             for mut arm in std::mem::take(&mut node.arms) {
-                parts.entry(arm.next(view, offset)).or_default().push(arm);
+                parts
+                    .entry(arm.next(view, &trace, offset))
+                    .or_default()
+                    .push(arm);
             }
             let mut going = Vec::new();
             for (token, arms) in parts {
@@ -147,15 +146,15 @@ impl<'a> Engine<'_, 'a> {
 
 impl Running {
     /// The arm's next token; notes what was forced.
-    fn next(&mut self, view: &View, offset: usize) -> u32 {
+    fn next(&mut self, view: &View, trace: &Trace, offset: usize) -> u32 {
         let own = view.tokens.get(self.generator).copied().unwrap_or(0);
         let other = view.tokens.get(1 - self.generator).copied().unwrap_or(0);
         let forced = match &mut self.deciding {
             Deciding::Other => return other,
             Deciding::Guide(rule) => rule
-                .chooses(view, self.generator, offset)
+                .chooses(trace, self.generator, offset)
                 .then_some(Forced::Other),
-            Deciding::Control(chosen) => chosen.chooses(view, self.generator, offset),
+            Deciding::Control(chosen) => chosen.chooses(view, trace, self.generator, offset),
         };
         let token = match forced {
             None => return own,

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use forkscope_metrics::rng::Key;
 
+use super::experiment::Trace;
 use super::guide::Signal;
-use super::view::View;
 
 /// A guide with its threshold, for one rollout.
 #[derive(Debug, Clone)]
@@ -38,13 +38,11 @@ pub(crate) enum Rule {
 
 impl Rule {
     /// Whether the guide chooses this position, `offset` into the completion.
-    pub(crate) fn chooses(&mut self, view: &View, generator: usize, offset: usize) -> bool {
+    pub(crate) fn chooses(&mut self, at: &Trace, generator: usize, offset: usize) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::Above { signal, tau, left } => {
-                view.signal(*signal, generator) > *tau && take(left)
-            }
+            Self::Above { signal, tau, left } => at.signal(*signal, generator) > *tau && take(left),
             Self::Dual {
                 signal,
                 tau,
@@ -52,7 +50,7 @@ impl Rule {
                 window,
                 before,
             } => {
-                let x = view.signal(*signal, generator);
+                let x = at.signal(*signal, generator);
                 // Summed afresh, so that no rounding is carried along.
                 let mean = before.iter().sum::<f64>() / before.len() as f64;
                 let chosen = x > *tau && (before.is_empty() || x > *lambda * mean);
@@ -63,7 +61,7 @@ impl Rule {
                 chosen
             }
             Self::First(k) => offset < *k,
-            Self::Changed => view.changed(),
+            Self::Changed => at.changed,
             Self::Chance { p, left, key } => key.uniform(offset as u64) < *p && take(left),
         }
     }

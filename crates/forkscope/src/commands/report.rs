@@ -63,7 +63,14 @@ pub fn run(arguments: &Arguments, _: &Settings) -> Outcome {
 /// Every `NAME.parquet` of the run as `NAME.csv`.
 fn export(arguments: &Arguments) -> Outcome {
     let mut files = Vec::new();
-    for name in ["rollouts", "rollouts_other", "rollouts_greedy", "tokens"] {
+    for name in [
+        "rollouts",
+        "rollouts_other",
+        "rollouts_greedy",
+        "tokens",
+        "interventions",
+        "reversions",
+    ] {
         let table = arguments.run.join(format!("{name}.parquet"));
         if table.is_file() {
             let path = arguments.run.join(format!("{name}.csv"));

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use super::super::guide::Signal;
+
 fn view(entropy: f64, differs: bool) -> View {
     View {
         tokens: [1, if differs { 2 } else { 1 }],
@@ -16,36 +18,40 @@ fn view(entropy: f64, differs: bool) -> View {
 }
 
 /// Thirty positions; every third is uncertain, every fifth differs.
-fn reference() -> Reference {
-    Reference {
-        entropies: (0..30)
-            .map(|o| if o % 3 == 0 { 1.0 } else { 0.1 })
-            .collect(),
-        differs: (0..30).map(|o| o % 5 == 0).collect(),
-        touched: vec![0, 3, 9, 15, 21],
-        changed: 2,
-    }
+fn views() -> Vec<View> {
+    (0..30)
+        .map(|o| view(if o % 3 == 0 { 1.0 } else { 0.1 }, o % 5 == 0))
+        .collect()
 }
 
+const TOUCHED: [u32; 5] = [0, 3, 9, 15, 21];
+
 /// Offsets that a control takes on the reference's own text.
-fn taken(versus: &str, seed: u64) -> Result<Vec<u32>, crate::AuditError> {
-    let reference = reference();
-    let curve = crate::gates::ScoreCurve::new(reference.entropies.iter().copied())?;
+fn taken(versus: &str, seed: u64, guide: Rule) -> Result<Vec<u32>, crate::AuditError> {
+    let views = views();
+    let trace: Vec<Trace> = views.iter().map(Trace::of).collect();
+    let curve = crate::gates::ScoreCurve::new(views.iter().map(|v| v.entropy))?;
     let tenths = EntropyBins::tenths(&curve);
     let mut chosen = Chosen::new(
         &Versus::parse(versus)?,
         Material {
-            reference: &reference,
+            reference: Reference {
+                trace: &trace,
+                touched: &TOUCHED,
+                changed: 2,
+            },
+            untouched: &trace,
+            generator: 0,
             tenths: &tenths,
-            guide: Rule::Never,
+            guide,
             seed,
             problem_id: "p",
             sample: 0,
         },
     );
-    let all = reference.entropies.iter().zip(&reference.differs);
-    let hits = all.enumerate().filter_map(|(o, (h, differs))| {
-        let found = chosen.chooses(&view(*h, *differs), 0, o);
+    let all = views.iter().zip(&trace).enumerate();
+    let hits = all.filter_map(|(o, (view, trace))| {
+        let found = chosen.chooses(view, trace, 0, o);
         found.map(|_| o as u32)
     });
     Ok(hits.collect())
@@ -53,8 +59,8 @@ fn taken(versus: &str, seed: u64) -> Result<Vec<u32>, crate::AuditError> {
 
 #[test]
 fn every_count_is_the_references() -> Result<(), crate::AuditError> {
-    let r = reference();
-    let h = |o: &u32| r.entropies[*o as usize];
+    let views = views();
+    let h = |o: &u32| views[*o as usize].entropy;
     for seed in 0..50 {
         for versus in [
             "random",
@@ -66,21 +72,49 @@ fn every_count_is_the_references() -> Result<(), crate::AuditError> {
             "last",
             "stride",
         ] {
-            assert_eq!(taken(versus, seed)?.len(), 5, "{versus}");
+            assert_eq!(taken(versus, seed, Rule::Never)?.len(), 5, "{versus}");
         }
-        assert_eq!(taken("random-changed", seed)?.len(), 2);
-        assert!(taken("random-changed", seed)?.iter().all(|o| o % 5 == 0));
-        assert!(taken("random-high", seed)?.iter().all(|o| h(o) > 0.5));
+        assert_eq!(taken("random-changed", seed, Rule::Never)?.len(), 2);
+        assert!(
+            taken("random-changed", seed, Rule::Never)?
+                .iter()
+                .all(|o| o % 5 == 0)
+        );
+        assert!(
+            taken("random-high", seed, Rule::Never)?
+                .iter()
+                .all(|o| h(o) > 0.5)
+        );
         // Five others of high entropy are there: all of the same tenth.
-        let matched = taken("matched-random", seed)?;
+        let matched = taken("matched-random", seed, Rule::Never)?;
         assert!(matched.iter().all(|o| h(o) > 0.5), "{matched:?}");
-        let mass: f64 = taken("matched-mass", seed)?.iter().map(h).sum();
+        let mass: f64 = taken("matched-mass", seed, Rule::Never)?
+            .iter()
+            .map(h)
+            .sum();
         assert!((mass - 5.0).abs() <= 1.0, "{mass}");
     }
-    assert_eq!(taken("first", 0)?, [0, 1, 2, 3, 4]);
-    assert_eq!(taken("last", 0)?, [25, 26, 27, 28, 29]);
-    assert_eq!(taken("stride", 0)?, [3, 9, 15, 21, 27]);
-    assert_eq!(taken("low-entropy", 0)?, [1, 2, 4, 5, 7]);
+    assert_eq!(taken("first", 0, Rule::Never)?, [0, 1, 2, 3, 4]);
+    assert_eq!(taken("last", 0, Rule::Never)?, [25, 26, 27, 28, 29]);
+    assert_eq!(taken("stride", 0, Rule::Never)?, [3, 9, 15, 21, 27]);
+    assert_eq!(taken("low-entropy", 0, Rule::Never)?, [1, 2, 4, 5, 7]);
+    Ok(())
+}
+
+#[test]
+fn matched_positions_are_others_while_there_are_some() -> Result<(), crate::AuditError> {
+    for seed in 0..50 {
+        let high = || Rule::Above {
+            signal: Signal::Entropy,
+            tau: 0.5,
+            left: None,
+        };
+        for versus in ["matched-position", "matched-random", "matched-mass"] {
+            let found = taken(versus, seed, high())?;
+            assert!(found.iter().all(|o| o % 3 != 0), "{versus}: {found:?}");
+        }
+        assert_eq!(taken("matched-position", seed, high())?.len(), 5);
+    }
     Ok(())
 }
 
@@ -88,7 +122,7 @@ fn every_count_is_the_references() -> Result<(), crate::AuditError> {
 fn random_positions_are_uniform() -> Result<(), crate::AuditError> {
     let mut counts = [0u32; 30];
     for seed in 0..3000 {
-        for o in taken("random", seed)? {
+        for o in taken("random", seed, Rule::Never)? {
             counts[o as usize] += 1;
         }
     }

@@ -24,7 +24,7 @@ use judged::Judged;
 pub const TABLE: &str = "interventions";
 
 /// Rows per row group, which is what a killed run loses at most.
-const ROW_GROUP: usize = 1024;
+const ROW_GROUP: usize = 256;
 
 /// What is run, and how outcomes are judged.
 pub struct Job<'a> {
