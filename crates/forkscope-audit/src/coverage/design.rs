@@ -147,6 +147,28 @@ fn units(budget: f64, n: usize) -> usize {
 }
 
 impl Draw {
+    /// Every position that is looked at, ascending: index, whether it is of the
+    /// certain stratum, and the probability that it is looked at.
+    pub fn strata(&self, population: &Population) -> Vec<(u32, bool, f64)> {
+        let mut out: Vec<(u32, bool, f64)> = match &self.drawn {
+            Drawn::Positions { certain, sampled } => {
+                let rest = population.len().saturating_sub(certain.len()).max(1);
+                let share = sampled.len() as f64 / rest as f64;
+                let certain = certain.iter().map(|i| (*i, true, 1.0));
+                certain
+                    .chain(sampled.iter().map(|i| (*i, false, share)))
+                    .collect()
+            }
+            Drawn::Problems(problems) => {
+                let share = problems.len() as f64 / population.problems.max(1) as f64;
+                let of = self.positions(population).into_iter();
+                of.map(|i| (i, false, share)).collect()
+            }
+        };
+        out.sort_unstable_by_key(|(i, _, _)| *i);
+        out
+    }
+
     /// Indices of all positions that are looked at, ascending.
     pub fn positions(&self, population: &Population) -> Vec<u32> {
         let mut out: Vec<u32> = match &self.drawn {

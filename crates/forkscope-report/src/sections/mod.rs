@@ -8,9 +8,11 @@
 mod harden;
 mod intervene;
 mod markdown;
+mod noise;
 mod overview;
 mod page;
 mod patching;
+mod plan;
 mod probe;
 mod revert;
 
@@ -62,6 +64,8 @@ const MAKERS: &[Maker] = &[
     harden::section,
     probe::section,
     patching::section,
+    noise::section,
+    plan::section,
 ];
 
 /// The sections that these findings support.

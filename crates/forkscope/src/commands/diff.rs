@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use forkscope_audit::DiffSettings;
 use forkscope_audit::findings::{FindingSettings, Side};
+use forkscope_metrics::stats::BootstrapSettings;
 use forkscope_records::types::Rollout;
 use forkscope_records::{RunDir, RunManifest, read_findings};
 use forkscope_tasks::Verifier;
@@ -22,7 +23,7 @@ use crate::work::compare::Comparison;
 use crate::work::models::{self, Named};
 use crate::work::options::{RunOptions, SamplingOptions, TokenOptions};
 use crate::work::plan::Plan;
-use crate::work::{prompts, rollouts, run};
+use crate::work::{noise_floor, prompts, rollouts, run};
 
 /// What `forkscope diff` takes.
 #[derive(Debug, Args)]
@@ -66,6 +67,17 @@ pub struct Arguments {
     /// KL(tuned || base) in nats above which a position counts as changed by KL
     #[arg(long, value_name = "NATS", default_value_t = 0.1)]
     kl_changed: f64,
+    /// Measure what bf16 does to the base by itself, and count as changed what lies beyond it
+    #[arg(long)]
+    noise_floor: bool,
+    /// False-discovery rate of what lies beyond the noise floor
+    #[arg(
+        long,
+        value_name = "Q",
+        default_value_t = 0.05,
+        requires = "noise_floor"
+    )]
+    noise_fdr: f64,
     /// Bootstrap replicates of the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     replicates: u32,
@@ -118,6 +130,10 @@ pub fn make(a: &Arguments, settings: &Settings) -> Result<Made, Failure> {
         );
         return Err(Failure::Usage(said));
     }
+    if !(a.noise_fdr > 0.0 && a.noise_fdr < 1.0) {
+        let said = format!("--noise-fdr is {}, not between 0 and 1", a.noise_fdr);
+        return Err(Failure::Usage(said));
+    }
     let (base, tuned) = models::open_pair(&a.base, &a.tuned)?;
     let manifest = run::with_policy(run::manifest("diff", settings), "base", &base)?;
     let manifest = run::with_policy(manifest, "tuned", &tuned)?
@@ -127,6 +143,11 @@ pub fn make(a: &Arguments, settings: &Settings) -> Result<Made, Failure> {
         .setting("kl_changed", a.kl_changed)
         .setting("replicates", a.replicates)
         .setting("row_group_rows", a.tokens.row_group_rows);
+    // Absent from runs without it, whose run.json stays as it was.
+    let manifest = match a.noise_floor {
+        true => manifest.setting("noise_fdr", a.noise_fdr),
+        false => manifest,
+    };
     match (&a.rollouts, &a.problems) {
         (Some(rollouts), _) => given(a, settings, (&base, &tuned), rollouts, manifest),
         (None, Some(problems)) => sampled(a, settings, (&base, &tuned), problems, manifest),
@@ -241,7 +262,7 @@ fn compare(
     settings: &Settings,
     (base, tuned): (&Named, &Named),
     (rollouts, by, other): (&[Rollout], Option<Side>, Option<&[Rollout]>),
-    dir: RunDir,
+    mut dir: RunDir,
 ) -> Result<Made, Failure> {
     let comparison = Comparison {
         base,
@@ -262,7 +283,26 @@ fn compare(
         },
         row_group_rows: a.tokens.row_group_rows as usize,
     };
-    comparison.run(dir, settings)?;
+    if !a.noise_floor {
+        comparison.run(dir, settings)?;
+        return Ok(Made::Run);
+    }
+    let mut compared = comparison.make(&mut dir, settings)?;
+    let noise = noise_floor::Job {
+        base: &base.policy,
+        rollouts,
+        rows: &compared.rows,
+        rate: a.noise_fdr,
+        bootstrap: BootstrapSettings {
+            seed: settings.seed,
+            replicates: a.replicates,
+            ..BootstrapSettings::default()
+        },
+    };
+    let found = noise_floor::run(&noise, &mut dir, settings)?;
+    compared.findings.findings.extend(found);
+    compared.report(&mut dir, rollouts)?;
+    dir.complete()?;
     Ok(Made::Run)
 }
 

@@ -20,6 +20,7 @@ mod grade;
 mod harden;
 mod intervene;
 mod lab;
+mod plan;
 mod probe;
 mod report;
 mod revert;
@@ -70,6 +71,8 @@ pub enum Command {
     Distill(Box<distill::Arguments>),
     /// A grid of arms over one store of rollouts with equal budgets: one table, one figure
     Ablate(ablate::Arguments),
+    /// Which positions to audit under a budget, and the bound that it buys
+    Plan(Box<plan::Arguments>),
     /// The model organisms, from nothing
     Lab(lab::Arguments),
     /// All of it: comparison, interventions, prices, awareness, bounds, report, statement
@@ -102,6 +105,7 @@ pub fn run(command: &Command, settings: &Settings) -> Outcome {
         Command::Probe(arguments) => probe::run(arguments, settings),
         Command::Grade(arguments) => grade::run(arguments, settings),
         Command::Ablate(arguments) => ablate::run(arguments, settings),
+        Command::Plan(arguments) => plan::run(arguments, settings),
         Command::Lab(arguments) => lab::run(arguments, settings),
         Command::Distill(arguments) => distill::run(arguments, settings),
         Command::Train(arguments) => train::run(arguments, settings),
