@@ -307,3 +307,6 @@ impl<'a> OneTable<'a> {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,84 @@ fn limits(tables: &[Arms<'_>]) -> Vec<String> {
     ]);
     out.into_iter().map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(id: &str, value: f64, thresholds: Value) -> Option<Finding> {
+        serde_json::from_value(serde_json::json!({
+            "id": format!("intervene.{id}"), "definition": "", "value": value, "unit": "share",
+            "low": null, "high": null, "level": null, "method": "", "n": 12, "n_clusters": 12,
+            "n_invalid": 0, "thresholds": thresholds,
+        }))
+        .ok()
+    }
+
+    fn rate(arm: &str, kind: &str, value: f64, more: &[(&str, Value)]) -> Option<Finding> {
+        let mut thresholds = serde_json::json!({
+            "arm": arm, "kind": kind, "direction": "forward", "temperature": 0.0
+        });
+        for (key, value) in more {
+            thresholds[*key] = value.clone();
+        }
+        finding(&format!("rate.forward.t0.{arm}"), value, thresholds)
+    }
+
+    #[test]
+    fn arms_and_controls_stand_in_tables_of_their_own() {
+        let all = [
+            rate("none", "none", 0.25, &[]),
+            rate("other", "other", 0.75, &[]),
+            rate("js/5%", "guided", 0.5, &[]),
+            rate("all", "guided", 0.75, &[("identity", Value::Bool(true))]),
+            rate(
+                "random@js/5%",
+                "control",
+                0.25,
+                &[("control", "random".into()), ("guide", "js/5%".into())],
+            ),
+            finding("touched.forward.t0.js/5%", 0.05, serde_json::json!({})),
+            finding(
+                "difference.forward.t0.js/5%.minus.random@js/5%",
+                0.25,
+                serde_json::json!({}),
+            ),
+        ];
+        let findings = Findings {
+            schema: Findings::SCHEMA.into(),
+            findings: all.into_iter().flatten().collect(),
+        };
+        let section = section(&findings);
+        let tables = section.as_ref().map_or(&[][..], |s| &s.tables);
+        let firsts: Vec<Vec<&str>> = tables
+            .iter()
+            .map(|t| {
+                t.rows
+                    .iter()
+                    .filter_map(|r| r.first())
+                    .map(String::as_str)
+                    .collect()
+            })
+            .collect();
+        assert_eq!(
+            firsts,
+            [
+                vec!["none", "other", "js/5%", "all (identity)"],
+                vec!["js/5%"]
+            ]
+        );
+        let text = section.map_or(String::new(), |s| s.paragraphs.join(" "));
+        assert!(
+            text.contains("Identities, no evidence: all writes"),
+            "{text}"
+        );
+        assert!(
+            super::section(&Findings {
+                findings: vec![],
+                ..findings
+            })
+            .is_none()
+        );
+    }
+}
