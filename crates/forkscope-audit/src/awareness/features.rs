@@ -6,7 +6,8 @@
 //! Benjamini-Hochberg over all features that fire in at least two items.
 
 use forkscope_metrics::stats::StatsError;
-use forkscope_records::types::FeatureRow;
+use forkscope_records::types::{FeatureRow, Finding};
+use serde_json::json;
 
 use super::neurons::neurons;
 use super::probe::Layer;
@@ -70,4 +71,144 @@ pub fn features(
             })
         })
         .collect())
+}
+
+/// What is said of a dictionary as a whole.
+#[derive(Debug, Clone, Copy)]
+pub struct FeatureSummary<'a> {
+    /// `model` or `base`.
+    pub policy: &'a str,
+    /// Rows of activations that are pooled.
+    pub pooling: &'a str,
+    /// Layer.
+    pub layer: u32,
+    /// Items encoded.
+    pub items: usize,
+    /// Their sources.
+    pub sources: usize,
+    /// Variance that the dictionary does not rebuild, if it has a decoder.
+    pub unexplained: Option<f64>,
+    /// Mean number of features that fire in an item.
+    pub mean_active: f64,
+    /// Features that fire in some item.
+    pub firing: usize,
+    /// Features there are.
+    pub all: usize,
+    /// False-discovery rate.
+    pub rate: f64,
+}
+
+/// Features named one by one.
+const NAMED: usize = 10;
+/// Share of items in which a feature that does not fire in a context may.
+const QUIET: f64 = 0.01;
+
+/// Findings of the features: `probe.features.POLICY.` and after it.
+pub fn feature_findings(s: &FeatureSummary<'_>, rows: &[FeatureRow]) -> Vec<Finding> {
+    let different: Vec<&FeatureRow> = rows.iter().filter(|r| r.q_value <= s.rate).collect();
+    let only = |on: fn(&FeatureRow) -> f64, off: fn(&FeatureRow) -> f64| {
+        let found = different
+            .iter()
+            .filter(|r| on(r) > QUIET && off(r) <= QUIET);
+        Some(found.count() as f64)
+    };
+    let test = "permutation of contexts as the design allows, Benjamini-Hochberg over features that fire in two items";
+    let finding = |id: &str, definition: &str, value, unit: &str, method: &str, n: usize| Finding {
+        id: format!("probe.features.{}.{id}", s.policy),
+        definition: definition.into(),
+        value,
+        unit: unit.into(),
+        low: None,
+        high: None,
+        level: None,
+        method: method.into(),
+        n: n as u64,
+        n_clusters: s.sources as u64,
+        n_invalid: 0,
+        thresholds: [
+            ("layer".to_owned(), json!(s.layer)),
+            ("pooling".to_owned(), json!(s.pooling)),
+            ("false_discovery_rate".to_owned(), json!(s.rate)),
+        ]
+        .into(),
+        label: None,
+    };
+    let mut out = vec![
+        finding(
+            "unexplained",
+            "variance of the activations that the dictionary does not rebuild, as a share; near 1 it does not belong to this layer of this model; null where it has no decoder",
+            s.unexplained,
+            "share",
+            "no interval: of the items at hand",
+            s.items,
+        ),
+        finding(
+            "mean_active",
+            "mean number of features that fire in an item",
+            Some(s.mean_active),
+            "features",
+            "no interval: of the items at hand",
+            s.items,
+        ),
+        finding(
+            "firing",
+            "features that fire in some item; n is all features of the dictionary",
+            Some(s.firing as f64),
+            "features",
+            "count",
+            s.all,
+        ),
+        finding(
+            "different",
+            "features whose mean differs between contexts at that false-discovery rate; n is those tested",
+            Some(different.len() as f64),
+            "features",
+            test,
+            rows.len(),
+        ),
+        finding(
+            "evaluation_only",
+            "of these, features that fire in more than 1 % of evaluation items and at most 1 % of deployment items",
+            only(|r| r.fires_evaluation, |r| r.fires_deployment),
+            "features",
+            test,
+            rows.len(),
+        ),
+        finding(
+            "deployment_only",
+            "of these, features that fire in more than 1 % of deployment items and at most 1 % of evaluation items",
+            only(|r| r.fires_deployment, |r| r.fires_evaluation),
+            "features",
+            test,
+            rows.len(),
+        ),
+    ];
+    let mut ranked = different;
+    ranked.sort_by(|a, b| {
+        let far = |r: &FeatureRow| (r.auroc - 0.5).abs();
+        far(b).total_cmp(&far(a)).then(a.index.cmp(&b.index))
+    });
+    for (i, row) in (1..).zip(ranked.into_iter().take(NAMED)) {
+        let mut one = finding(
+            &format!("top_{i}"),
+            "AUROC of one feature alone, evaluation above deployment, of those that differ; chosen on the same items, which is why it has no interval",
+            Some(row.auroc),
+            "auroc",
+            test,
+            s.items,
+        );
+        one.label = Some(match row.name.is_empty() {
+            true => format!("feature {}", row.index),
+            false => format!("feature {}: {}", row.index, row.name),
+        });
+        for (key, value) in [
+            ("q_value", row.q_value),
+            ("fires_evaluation", row.fires_evaluation),
+            ("fires_deployment", row.fires_deployment),
+        ] {
+            one.thresholds.insert(key.into(), json!(value));
+        }
+        out.push(one);
+    }
+    out
 }

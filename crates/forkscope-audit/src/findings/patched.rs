@@ -29,12 +29,14 @@ const LEAST_GAP: f64 = 0.01;
 const DRAWS: u32 = 10_000;
 
 /// What the findings are made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Patched<'a> {
     /// Rows of `patching.parquet`.
     pub rows: &'a [PatchingRow],
     /// What was looked at and chosen.
     pub counts: PatchingCounts,
+    /// The problem of an identifier: several may be wordings of one.
+    pub problem: &'a dyn Fn(&str) -> String,
     /// False-discovery rate at which a cell counts as found.
     pub rate: f64,
 }
@@ -58,16 +60,18 @@ pub fn patching(
     settings: &FindingSettings,
 ) -> Result<Vec<Finding>, AuditError> {
     settings.check()?;
-    let mut clusters: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut clusters: BTreeMap<String, u32> = BTreeMap::new();
     for row in input.rows {
         let next = clusters.len() as u32;
-        clusters.entry(&row.problem_id).or_insert(next);
+        clusters
+            .entry((input.problem)(&row.problem_id))
+            .or_insert(next);
     }
     let mut findings = counted(input, clusters.len() as u64);
     for direction in PatchDirection::ALL {
         let mut cells: BTreeMap<Cell, Vec<(u32, &PatchingRow)>> = BTreeMap::new();
         for row in input.rows.iter().filter(|r| r.direction == direction) {
-            let cluster = clusters.get(row.problem_id.as_str()).copied();
+            let cluster = clusters.get(&(input.problem)(&row.problem_id)).copied();
             let cell = cells.entry((row.layer, row.head)).or_default();
             cell.push((cluster.unwrap_or(0), row));
         }

@@ -72,10 +72,11 @@ pub(super) fn choose(
     base: &Policy,
     tuned: &Policy,
     rollouts: &[Rollout],
+    problem: &dyn Fn(&str) -> String,
     settings: &PatchingSettings,
 ) -> Result<(Vec<PatchPlace>, PatchingCounts), AuditError> {
     let mut counts = PatchingCounts::default();
-    let mut by_problem: BTreeMap<&str, Candidates> = BTreeMap::new();
+    let mut by_problem: BTreeMap<String, Candidates> = BTreeMap::new();
     let index: BTreeMap<(&str, u32), usize> = rollouts
         .iter()
         .enumerate()
@@ -95,7 +96,7 @@ pub(super) fn choose(
                 continue;
             };
             counts.changed += u64::from(place.is_decision());
-            let problem = rollouts.get(*rollout).map_or("", |r| r.problem_id.as_str());
+            let problem = problem(&row.problem_id);
             by_problem.entry(problem).or_default().push(place);
         }
     }
@@ -112,14 +113,14 @@ pub(super) fn choose(
     chosen.truncate(settings.positions);
     counts.chosen = chosen.len() as u64;
     let mut places: Vec<PatchPlace> = chosen.into_iter().map(|(_, place)| place).collect();
-    let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
     for place in &places {
         if let Some(rollout) = rollouts.get(place.rollout) {
-            *wanted.entry(&rollout.problem_id).or_default() += 1;
+            *wanted.entry(problem(&rollout.problem_id)).or_default() += 1;
         }
     }
     for (problem, n) in wanted {
-        if let Some(candidates) = by_problem.get_mut(problem) {
+        if let Some(candidates) = by_problem.get_mut(&problem) {
             let random = candidates.random_unchanged(rollouts, settings.seed, n);
             counts.random += random.len() as u64;
             places.extend(random);

@@ -41,15 +41,17 @@ struct Cell {
 
 impl<'a> PatchingPlan<'a> {
     /// Chooses positions of the rollouts (which [`crate::windows::check`] has
-    /// seen) and computes both policies there.
+    /// seen) and computes both policies there. `problem` names the problem of an
+    /// identifier: several may be wordings of one.
     pub fn new(
         base: &'a Policy,
         tuned: &'a Policy,
         rollouts: &'a [Rollout],
+        problem: &dyn Fn(&str) -> String,
         settings: &PatchingSettings,
     ) -> Result<Self, AuditError> {
         same_shape(base, tuned)?;
-        let (places, counts) = choose(base, tuned, rollouts, settings)?;
+        let (places, counts) = choose(base, tuned, rollouts, problem, settings)?;
         let c = base.config();
         let blocks: Vec<usize> = match settings.heads {
             true => (1..=c.layers).collect(),
@@ -71,7 +73,7 @@ impl<'a> PatchingPlan<'a> {
             base.activations(&requests, &captured)?,
             tuned.activations(&requests, &captured)?,
         ];
-        let partners = partners(&places, rollouts, settings.seed);
+        let partners = partners(&places, rollouts, problem, settings.seed);
         Ok(Self {
             base,
             tuned,
@@ -419,9 +421,14 @@ fn requests<'r>(places: &[PatchPlace], rollouts: &'r [Rollout]) -> Vec<Activatio
 }
 
 /// A random decision of another problem, for each decision.
-fn partners(places: &[PatchPlace], rollouts: &[Rollout], seed: u64) -> Vec<Option<usize>> {
-    let problem = |p: &PatchPlace| rollouts.get(p.rollout).map(|r| r.problem_id.as_str());
-    let mut others: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+fn partners(
+    places: &[PatchPlace],
+    rollouts: &[Rollout],
+    problem: &dyn Fn(&str) -> String,
+    seed: u64,
+) -> Vec<Option<usize>> {
+    let problem = |p: &PatchPlace| rollouts.get(p.rollout).map(|r| problem(&r.problem_id));
+    let mut others: BTreeMap<Option<String>, Vec<usize>> = BTreeMap::new();
     let decisions = || places.iter().enumerate().filter(|(_, p)| p.is_decision());
     for (i, p) in decisions() {
         others.entry(problem(p)).or_default().push(i);
