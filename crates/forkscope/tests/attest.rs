@@ -103,6 +103,27 @@ fn the_untouched_audit_holds() {
 }
 
 #[test]
+fn one_row_is_shown_without_the_run() {
+    let sandbox = attested();
+    let proof = ok(&sandbox, "attest pair --prove tokens.parquet:3");
+    sandbox.file("row.json", &proof);
+    fs::create_dir(sandbox.path().join("alone")).expect("a folder");
+    let alone = sandbox.path().join("alone/attestation.json");
+    fs::rename(sandbox.path().join("pair/attestation.json"), &alone).expect("a move");
+    let line = "verify alone/attestation.json --public-key signer.pem.pub --proof row.json";
+    let report = sandbox.json(&words(line));
+    assert_eq!(report["ok"], true);
+    assert!(report["row"]["entropy_base_nats"].is_f64(), "{report}");
+    sandbox.file("row.json", proof.replace("\"row\": 3", "\"row\": 4"));
+    assert!(fails(&sandbox, line).contains("does not lead to the attested root"));
+    sandbox.file("row.json", "[]");
+    assert!(fails(&sandbox, line).contains("is no proof of a row"));
+    let said = sandbox.fails(3, &words("attest pair --prove tokens.parquet:999999"));
+    assert!(said.contains("there is no row 999999"), "{said}");
+    sandbox.fails(2, &words("attest pair --prove ../x.parquet:1"));
+}
+
+#[test]
 fn an_unsigned_statement_shows_integrity_and_says_no_more() {
     let sandbox = Sandbox::new();
     ok(&sandbox, DIFF);

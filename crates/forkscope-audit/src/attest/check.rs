@@ -148,6 +148,17 @@ pub fn check_statement(statement: &Statement) -> Vec<Fault> {
     if let Some(said) = predicate.merkle.contradiction() {
         faults.push(Fault::new(Part::Rows, "merkle", said));
     }
+    let tables = predicate.files.iter().filter(|f| files::is_table(&f.name));
+    let rooted = predicate.merkle.tables.iter().map(|t| &t.name);
+    if !tables.map(|f| &f.name).eq(rooted) {
+        let said = "does not list the tables that are among the files";
+        faults.push(Fault::new(Part::Rows, "merkle", said));
+    }
+    let has_findings = predicate.files.iter().any(|f| f.name == "findings.json");
+    if has_findings == predicate.findings.is_null() {
+        let said = "does not carry the content of the findings.json among the files";
+        faults.push(Fault::new(Part::Statement, "findings", said));
+    }
     let run = predicate.files.iter().find(|f| f.name == files::RUN);
     if run != Some(&run_entry(&predicate.run)) {
         let said = "is not listed with the digest of its attested content";

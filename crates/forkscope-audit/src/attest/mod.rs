@@ -16,6 +16,7 @@ mod error;
 pub mod files;
 pub mod keys;
 pub mod merkle;
+mod proof;
 mod recheck;
 mod refind;
 pub mod rows;
@@ -25,6 +26,7 @@ pub use canon::canonical;
 pub use check::{Attestation, Fault, Found, Part, Subjects};
 pub use error::AttestError;
 pub use keys::{PrivateKey, PublicKey};
+pub use proof::Proof;
 pub use recheck::{
     Comparison, Draw, RecheckError, Rechecked, TOLERANCE, recheck_logprobs, recheck_pair,
     recheck_scores,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use forkscope_audit::attest::{Part, PrivateKey, Refusal, Statement, check, dsse, refind};
+use forkscope_audit::attest::{Part, PrivateKey, Proof, Refusal, Statement, check, dsse, refind};
 use forkscope_metrics::rng::Key;
 use serde_json::Value;
 
@@ -198,6 +198,48 @@ fn changed_rows_are_named_by_range_even_if_the_digests_fit() -> Fallible {
     let attestation = check::read(&bytes).map_err(|e| format!("{e:?}"))?;
     let said = text(&attested.faults_of(&attestation)?);
     assert_eq!(said, "rows tokens.parquet: differs within rows 0 to 239\n");
+    Ok(())
+}
+
+/// A row that is shown without the run.
+#[test]
+fn single_rows_are_proved() -> Fallible {
+    let attested = Attested::new("any", |_, _| {})?;
+    let statement = attested.statement()?;
+    for row in [0, 1, 127, 128, 239] {
+        let proof = Proof::of(&attested.run(), "tokens.parquet", row)?;
+        let values = proof.check(&statement)?;
+        assert_eq!(values["problem_id"], format!("problem-{}", row / 40));
+        assert_eq!(values["t"], 4 + row % 20);
+        assert!(
+            values["topk_base_ids"]
+                .as_array()
+                .is_some_and(|ids| ids.len() == 5)
+        );
+        let mut at = proof.clone();
+        at.row ^= 1;
+        let mut other = proof.clone();
+        other
+            .leaf
+            .replace_range(20..21, if &proof.leaf[20..21] == "0" { "1" } else { "0" });
+        let mut table = proof.clone();
+        table.table = "rollouts.parquet".into();
+        let mut shorter = proof.clone();
+        shorter.path.pop();
+        let mut schema = proof.clone();
+        schema.schema = "forkscope/proof/2".into();
+        let mut odd = proof;
+        odd.leaf.push('\u{e9}');
+        for forged in [at, other, table, shorter, schema, odd] {
+            assert!(forged.check(&statement).is_err(), "{forged:?}");
+        }
+    }
+    let beyond = Proof::of(&attested.run(), "tokens.parquet", 240);
+    assert!(
+        beyond
+            .err()
+            .is_some_and(|e| e.to_string().contains("there is no row 240"))
+    );
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use forkscope_audit::attest::{PrivateKey, Statement, Subject, keys};
+use forkscope_audit::attest::{PrivateKey, Proof, Statement, Subject, keys};
 use forkscope_records::RecordsError;
 use forkscope_records::run::{RunJson, RunStatus, read_run_json};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::cli::Settings;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::output::Output;
 use crate::terminal::sanitise::sanitise;
-use crate::work::attest::{self, ROLES, of_model};
+use crate::work::attest::{self, Input, ROLES, of_model};
 use crate::work::models;
 
 /// What `forkscope attest` takes.
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Make a new key pair, FILE (private, for its owner only) and FILE.pub, and stop
     #[arg(long, value_name = "FILE", conflicts_with = "run")]
     new_key: Option<PathBuf>,
+    /// Print the proof that a row is in an attested table, e.g. tokens.parquet:17, and stop
+    #[arg(long, value_name = "TABLE:ROW", conflicts_with_all = ["key", "new_key"], value_parser = row)]
+    prove: Option<(String, u64)>,
     /// Where the base model is, if not where the run says
     #[arg(long, value_name = "B")]
     base: Option<String>,
@@ -58,9 +61,28 @@ pub struct Arguments {
 pub fn run(a: &Arguments, _: &Settings) -> Outcome {
     match (&a.new_key, &a.run) {
         (Some(file), _) => new_key(a, file),
+        (None, Some(run)) if a.prove.is_some() => prove(a, run),
         (None, Some(run)) => attest_run(a, run),
         (None, None) => Err(Failure::Usage("give a run, or --new-key FILE".into())),
     }
+}
+
+/// A table and a row of it, counted from 0.
+fn row(text: &str) -> Result<(String, u64), String> {
+    text.rsplit_once(':')
+        .and_then(|(table, row)| Some((table.to_owned(), row.parse().ok()?)))
+        .filter(|(table, _)| table.ends_with(".parquet") && !table.contains(".."))
+        .ok_or_else(|| "is no table and row, e.g. tokens.parquet:17".to_owned())
+}
+
+fn prove(a: &Arguments, run: &Path) -> Outcome {
+    let Some((table, row)) = &a.prove else {
+        return Ok(());
+    };
+    let proof = Proof::of(run, table, *row)?;
+    let mut out = Output::open();
+    out.json(&proof)?;
+    out.finish()
 }
 
 fn new_key(a: &Arguments, file: &Path) -> Outcome {
@@ -105,6 +127,12 @@ fn attest_run(a: &Arguments, run: &Path) -> Outcome {
     if json.status != RunStatus::Complete {
         return Err(Failure::Input(format!(
             "{} is not complete; finish it with --resume, then attest it",
+            run.display()
+        )));
+    }
+    if run.join(".spool").exists() {
+        return Err(Failure::Input(format!(
+            "{} has a folder .spool of a command that was killed; repeat that command with --resume, then attest",
             run.display()
         )));
     }
@@ -177,7 +205,10 @@ fn subjects(a: &Arguments, json: &RunJson) -> Result<Vec<Subject>, Failure> {
         }
         subjects.extend(of_model(role, &named)?);
     }
-    subjects.extend(attest::data(json, a.data.as_deref())?);
+    for input in Input::all(&json.digests, &json.settings) {
+        let given = a.data.as_deref().filter(|_| input.role == "data");
+        subjects.push(input.subject(given)?);
+    }
     Ok(subjects)
 }
 
@@ -187,8 +218,11 @@ fn write_whole(run: &Path, path: &Path, bytes: &[u8]) -> Outcome {
     let written = std::fs::write(&temporary, bytes)
         .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
         .and_then(|()| std::fs::rename(&temporary, path));
-    Ok(written.map_err(|source| RecordsError::Write {
-        path: path.to_owned(),
-        source,
+    Ok(written.map_err(|source| {
+        let _ = std::fs::remove_file(&temporary);
+        RecordsError::Write {
+            path: path.to_owned(),
+            source,
+        }
     })?)
 }

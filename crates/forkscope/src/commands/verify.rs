@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Seed of that sample [default: random, and printed]
     #[arg(long, value_name = "S", requires = "recheck")]
     recheck_seed: Option<u64>,
+    /// Check the proof of one row (`attest --prove`) instead of the run, which is not needed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["recheck", "run", "base", "tuned", "model", "data"])]
+    proof: Option<PathBuf>,
     /// The run, if the attestation is elsewhere
     #[arg(long, value_name = "RUN")]
     run: Option<PathBuf>,
@@ -80,6 +83,7 @@ pub fn run(a: &Arguments, settings: &Settings) -> Outcome {
         trusted: a.public_key.as_deref().map(PublicKey::read).transpose()?,
         models: [a.base.clone(), a.tuned.clone(), a.model.clone()],
         data: a.data.clone(),
+        proof: a.proof.clone(),
         recheck: a
             .recheck
             .map(|share| draw(share, a.recheck_seed))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use forkscope_audit::attest::check;
 use forkscope_audit::attest::{
-    AttestError, Attestation, Fault, Part, PublicKey, Refusal, Statement, refind,
+    AttestError, Attestation, Fault, Part, Proof, PublicKey, Refusal, Statement, refind,
 };
 use forkscope_policy::numerics;
 
@@ -36,6 +36,8 @@ pub struct Job {
     pub models: [Option<String>; 3],
     /// Where the data is, if not where the run says.
     pub data: Option<PathBuf>,
+    /// The proof of one row, to check instead of the run.
+    pub proof: Option<PathBuf>,
     /// The sample to compute again.
     pub recheck: Option<Draw>,
 }
@@ -54,7 +56,15 @@ pub fn run(job: &Job, settings: &Settings) -> Result<Report, Failure> {
     report.check("statement", check::check_statement(statement), || {
         "canonical bytes, lists in order, roots that fit".to_owned()
     });
-    if !job.run.join("run.json").exists() {
+    if let Some(path) = &job.proof {
+        proof(path, statement, &mut report)?;
+        return Ok(report);
+    }
+    let there = |name: &&str| job.run.join(name).exists();
+    if !["run.json", "findings.json", "rollouts.parquet"]
+        .iter()
+        .any(there)
+    {
         return Err(Failure::Input(format!(
             "{} is not a run: it has no run.json; give the run of the attestation with --run",
             job.run.display()
@@ -112,6 +122,35 @@ fn read(job: &Job, report: &mut Report) -> Result<Option<Attestation>, Failure> 
             Ok(None)
         }
     }
+}
+
+/// A row that somebody shows without the run.
+fn proof(path: &Path, statement: &Statement, report: &mut Report) -> Result<(), Failure> {
+    const MOST: u64 = 1 << 24;
+    let unreadable = |source| AttestError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    let checked = serde_json::from_slice::<Proof>(&bytes)
+        .map_err(|e| format!("is no proof of a row ({e})"))
+        .and_then(|proof| Ok((proof.check(statement)?, proof)));
+    match checked {
+        Ok((row, proof)) => {
+            report.check("row", vec![], || {
+                format!("row {} of {} is attested", proof.row, proof.table)
+            });
+            report.proved(row);
+        }
+        Err(said) => {
+            let fault = Fault::new(Part::Rows, name(path), said);
+            report.check("row", vec![fault], String::new);
+        }
+    }
+    Ok(())
 }
 
 fn name(path: &Path) -> String {

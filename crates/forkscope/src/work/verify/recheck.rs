@@ -206,14 +206,17 @@ fn sampled<'n>(
         return Vec::new();
     }
     let by = setting(statement, "rollouts_by").and_then(Value::as_str);
-    let pair = match by {
-        Some("base") => [base, tuned],
-        Some("tuned") => [tuned, base],
-        _ => [model, &None],
+    let (first, other) = match by {
+        Some("base") => (base, tuned),
+        Some("tuned") => (tuned, base),
+        _ => (model, &None),
     };
-    ["rollouts.parquet", "rollouts_other.parquet"]
-        .into_iter()
-        .zip(pair)
-        .filter_map(|(table, named)| Some((table, named.as_ref()?)))
-        .collect()
+    [
+        ("rollouts.parquet", first),
+        ("rollouts_other.parquet", other),
+        ("rollouts_greedy.parquet", model),
+    ]
+    .into_iter()
+    .filter_map(|(table, named)| Some((table, named.as_ref()?)))
+    .collect()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use forkscope_audit::attest::{Attestation, Fault, Rechecked};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::failure::Outcome;
 use crate::terminal::output::Output;
@@ -63,6 +64,8 @@ pub struct Report {
     pub faults: Vec<Fault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recheck: Option<RecheckReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<Map<String, Value>>,
 }
 
 impl Report {
@@ -79,6 +82,7 @@ impl Report {
             checks: Vec::new(),
             faults: Vec::new(),
             recheck: None,
+            row: None,
         }
     }
 
@@ -124,6 +128,11 @@ impl Report {
         self.recheck = Some(recheck);
     }
 
+    /// The values of a row that was proved.
+    pub fn proved(&mut self, row: Map<String, Value>) {
+        self.row = Some(row);
+    }
+
     /// Writes everything to stdout.
     pub fn print(&self, json: bool) -> Outcome {
         let mut out = Output::open();
@@ -147,6 +156,9 @@ impl Report {
         }
         if let Some(root) = &self.root {
             out.labelled("root", root)?;
+        }
+        for (name, value) in self.row.iter().flatten() {
+            out.line(&sanitise(&format!("  {name}: {value}")))?;
         }
         if !self.faults.is_empty() {
             out.line("")?;

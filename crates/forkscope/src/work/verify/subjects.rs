@@ -1,13 +1,14 @@
 //! The subjects of a statement, where they can be found.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use forkscope_audit::attest::{Fault, Found, Part, Statement, check};
 use serde_json::Value;
 
 use super::{Job, Report};
 use crate::failure::Failure;
-use crate::work::attest::{self, DataPlace, Places, ROLES};
+use crate::work::attest::{Input, Places, ROLES};
 
 /// Compares the files of models and data.
 pub fn check(job: &Job, statement: &Statement, report: &mut Report) -> Result<(), Failure> {
@@ -34,19 +35,18 @@ pub fn check(job: &Job, statement: &Statement, report: &mut Report) -> Result<()
     }
     let mut faults = Vec::new();
     let mut failed: Option<Failure> = None;
-    let data = data(job, statement)?;
+    let inputs = inputs(statement);
     let found = check::check_subjects(statement, &mut |subject| {
-        let Some((role, name)) = subject.name.split_once('/') else {
-            return Ok(data.clone());
+        let (role, name) = subject.name.split_once('/').unwrap_or((&subject.name, ""));
+        let found = match (places.get(role), inputs.iter().find(|i| i.role == role)) {
+            (Some(places), _) => places.find(name),
+            (None, Some(input)) => input.find(given(job, role)),
+            (None, None) => Ok(Found::Unknown),
         };
-        Ok(match (role, places.get(role)) {
-            ("data", _) => data.clone(),
-            (_, None) => Found::Unknown,
-            (_, Some(places)) => places.find(name).unwrap_or_else(|failure| {
-                failed.get_or_insert(failure);
-                Found::Unknown
-            }),
-        })
+        Ok(found.unwrap_or_else(|failure| {
+            failed.get_or_insert(failure);
+            Found::Unknown
+        }))
     })?;
     if let Some(failure) = failed {
         return Err(failure);
@@ -61,7 +61,11 @@ pub fn check(job: &Job, statement: &Statement, report: &mut Report) -> Result<()
             }
         }
     }
-    if data == Found::Unknown && found.unknown.iter().any(|n| n.starts_with("data")) {
+    if found
+        .unknown
+        .iter()
+        .any(|n| n == "data" || n.starts_with("data/"))
+    {
         unknown.push("--data".into());
     }
     if found.checked == 0 && faults.is_empty() {
@@ -71,10 +75,13 @@ pub fn check(job: &Job, statement: &Statement, report: &mut Report) -> Result<()
     }
     let left = match unknown.is_empty() {
         true => String::new(),
+        false => format!("; give {} for the rest", unknown.join(" and ")),
+    };
+    let left = match found.unknown.is_empty() {
+        true => left,
         false => format!(
-            "; {} not checked: give {}",
-            found.unknown.len(),
-            unknown.join(" and ")
+            "; not found, so not checked: {}{left}",
+            found.unknown.join(", ")
         ),
     };
     report.check("subjects", faults, || {
@@ -102,13 +109,16 @@ pub fn spec_of<'s>(statement: &'s Statement, role: &str) -> Option<&'s str> {
     local.then_some(spec)
 }
 
-fn data(job: &Job, statement: &Statement) -> Result<Found, Failure> {
-    let settings = statement.predicate.run.get("settings");
-    let place = settings.and_then(Value::as_object).and_then(DataPlace::of);
-    // A hub file is looked up only when the user says so.
-    let place = place.filter(|p| job.data.is_some() || !p.path.starts_with("hub:"));
-    Ok(match attest::digest(place.as_ref(), job.data.as_deref())? {
-        Some(sha256) => Found::Digest(sha256),
-        None => Found::Unknown,
-    })
+/// The inputs that the attested run records.
+fn inputs(statement: &Statement) -> Vec<Input> {
+    let map = |name: &str| statement.predicate.run.get(name).and_then(Value::as_object);
+    match (map("digests"), map("settings")) {
+        (Some(digests), Some(settings)) => Input::all(digests, settings),
+        _ => Vec::new(),
+    }
+}
+
+/// Where the user says that an input is.
+fn given<'j>(job: &'j Job, role: &str) -> Option<&'j Path> {
+    job.data.as_deref().filter(|_| role == "data")
 }
