@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use arrow_schema::DataType;
 use common::{diff_row, manifest, start};
-use forkscope_records::types::{DiffRow, Finding, Findings, Reversion, Rollout, ScoreRow};
+use forkscope_records::types::{
+    AwarenessRow, DiffRow, Finding, Findings, Intervention, NeuronRow, Reversion, Rollout,
+    ScoreRow, SteeringRow,
+};
 use forkscope_records::{
     HiddenRollout, HiddenWriter, Mode, Record, RunDir, TokenPieces, read_findings, read_run_json,
     write_findings,
@@ -247,7 +250,16 @@ fn every_table_has_the_columns_of_its_schema() {
     same_columns::<Rollout>("rollouts.schema.json");
     same_columns::<ScoreRow>("tokens.score.schema.json");
     same_columns::<DiffRow>("tokens.diff.schema.json");
+    same_columns::<Intervention>("interventions.schema.json");
     same_columns::<Reversion>("reversions.schema.json");
+    same_columns::<forkscope_records::types::PatchingRow>("patching.schema.json");
+    same_columns::<forkscope_records::types::FeatureRow>("awareness_features.schema.json");
+    same_columns::<AwarenessRow>("awareness.schema.json");
+    same_columns::<NeuronRow>("awareness_neurons.schema.json");
+    same_columns::<SteeringRow>("awareness_steering.schema.json");
+    same_columns::<forkscope_records::types::PlanRow>("plan.schema.json");
+    same_columns::<forkscope_records::types::NoiseRow>("noise.schema.json");
+    same_columns::<forkscope_records::types::BeyondNoiseRow>("beyond_noise.schema.json");
 }
 
 #[test]

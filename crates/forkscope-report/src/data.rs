@@ -51,8 +51,8 @@ impl ReportData {
                 findings: Vec::new(),
             },
         };
-        // The rows of these commands are of one policy.
-        let compares = !matches!(manifest.command.as_str(), "sample" | "score");
+        // The rows of these commands are of one policy, or of planned positions only.
+        let compares = !matches!(manifest.command.as_str(), "sample" | "score" | "plan");
         let rows = match file("tokens.parquet").filter(|_| compares) {
             Some(path) => read_table(&path)?,
             None => Vec::new(),

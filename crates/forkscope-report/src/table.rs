@@ -45,6 +45,10 @@ fn title(id: &str) -> String {
     match first {
         _ if id.starts_with("share.kl_") => "KL(tuned ‖ base)",
         _ if id.starts_with("share.js_") => "Jensen–Shannon divergence",
+        "coverage" if !id.contains(".top_") => "What the audit bounds",
+        "plan" => "Audit plan: cost against bound",
+        "noise_floor" => "What bf16 does by itself",
+        _ if id == "share.changed_beyond_noise" => "What bf16 does by itself",
         "share" | "same_top1" => "Classes of positions",
         "entropy_base" | "entropy_tuned" | "entropy_ratio" => "Entropy",
         "mean_base_rank" | "base_rank" => "Base rank of the token that the tuned policy prefers",

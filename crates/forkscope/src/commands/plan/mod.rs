@@ -11,7 +11,7 @@ use std::time::Instant;
 use forkscope_audit::DiffSettings;
 use forkscope_records::digest::sha256_bytes;
 use forkscope_records::types::{DiffRow, Finding, Findings, Rollout};
-use forkscope_records::{RunDir, RunManifest, write_findings};
+use forkscope_records::{RunDir, RunManifest, read_run_json, write_findings};
 use forkscope_report::{ReportData, render_html};
 use forkscope_tasks::Verifier;
 use serde_json::json;
@@ -180,6 +180,7 @@ fn execute(a: &Arguments, settings: &Settings, (path, tuned, at): (&Path, &str, 
         )));
     }
     let (base, tuned) = models::open_pair(&a.base, tuned)?;
+    same_base(path, &base)?;
     rollouts::check(path, &mut planned.rollouts, &[&base.policy, &tuned.policy])?;
     if a.run.dry_run {
         let line = planned
@@ -223,6 +224,20 @@ fn execute(a: &Arguments, settings: &Settings, (path, tuned, at): (&Path, &str, 
     let rollouts = planned.rollouts;
     close(dir, found, rollouts, Vec::new())?;
     print::executed(a)
+}
+
+/// Refuses another base than the one that the plan was made with.
+fn same_base(path: &Path, base: &Named) -> Result<(), Failure> {
+    let json = read_run_json(path)?;
+    let planned = json.digests.get("base").and_then(|d| d.as_str());
+    if planned == Some(base.digest()?.as_str()) {
+        return Ok(());
+    }
+    Err(Failure::Input(format!(
+        "{} was planned with another base than {}; execute it with the same files",
+        path.display(),
+        base.spec
+    )))
 }
 
 /// Findings and report; the run is complete then. The report has no token view:
