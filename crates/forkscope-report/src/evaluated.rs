@@ -21,6 +21,57 @@ pub(crate) fn is_ablation(data: &ReportData) -> bool {
     facts::text(&data.run, "command") == Some("ablate")
 }
 
+/// Whether the run looks for evaluation awareness (`forkscope probe`).
+pub(crate) fn is_probe(data: &ReportData) -> bool {
+    facts::text(&data.run, "command") == Some("probe")
+}
+
+/// `Evaluation awareness of MODEL`.
+pub(crate) fn probe_heading(data: &ReportData) -> String {
+    match facts::model_name(&data.run, "model") {
+        Some(model) => format!("Evaluation awareness of {model}"),
+        None => "Evaluation awareness".into(),
+    }
+}
+
+/// What was probed on what.
+pub(crate) fn probe_lead(data: &ReportData) -> String {
+    let name = |role| facts::model_name(&data.run, role);
+    let who = match (name("model"), name("base")) {
+        (Some(model), Some(base)) => {
+            format!("The policy ({model}) was probed beside its base ({base})")
+        }
+        (Some(model), None) => format!("The policy ({model}) was probed without a base"),
+        _ => "The policy was probed".into(),
+    };
+    let verdict = data.findings.get("probe.verdict");
+    format!(
+        "{who} on {} items of {} sources.{}",
+        number::count(verdict.map_or(0, |f| f.n)),
+        number::count(verdict.map_or(0, |f| f.n_clusters)),
+        brackets(&data.findings).unwrap_or_default()
+    )
+}
+
+/// Whether the run plans an audit, or executes a plan (`forkscope plan`).
+pub(crate) fn is_plan(data: &ReportData) -> bool {
+    facts::text(&data.run, "command") == Some("plan")
+}
+
+/// What was planned, or looked at.
+pub(crate) fn plan_lead(data: &ReportData) -> String {
+    let name = |role| facts::model_name(&data.run, role);
+    let base = name("base").unwrap_or_else(|| "the base".to_owned());
+    match name("tuned") {
+        Some(tuned) => format!(
+            "The tuned policy ({tuned}) was compared with its base ({base}) at the positions of a plan, and nowhere else."
+        ),
+        None => format!(
+            "An audit was planned with the base ({base}) alone, before anything of a tuned policy was seen."
+        ),
+    }
+}
+
 /// How many arms learnt, and what they are measured on.
 pub(crate) fn ablation_lead(data: &ReportData) -> String {
     let ids = data.findings.findings.iter().map(|f| f.id.as_str());

@@ -126,6 +126,12 @@ pub(crate) fn heading(data: &ReportData) -> String {
     if evaluated::is_ablation(data) {
         return "Ablation".into();
     }
+    if evaluated::is_plan(data) && facts::model_name(&data.run, "tuned").is_none() {
+        return "Audit plan".into();
+    }
+    if evaluated::is_probe(data) {
+        return evaluated::probe_heading(data);
+    }
     match (
         facts::model_name(&data.run, "tuned"),
         facts::model_name(&data.run, "base"),

@@ -63,6 +63,12 @@ fn lead(data: &ReportData) -> String {
     if evaluated::is_ablation(data) {
         return evaluated::ablation_lead(data);
     }
+    if evaluated::is_plan(data) {
+        return evaluated::plan_lead(data);
+    }
+    if evaluated::is_probe(data) {
+        return evaluated::probe_lead(data);
+    }
     let tuned = facts::model_name(&data.run, "tuned");
     let base = facts::model_name(&data.run, "base");
     let who = match (tuned, base) {
@@ -265,6 +271,10 @@ fn caveats(data: &ReportData) -> Vec<String> {
     }
     if evaluated::is_ablation(data) {
         out.extend(evaluated::ablation_caveats());
+        return out;
+    }
+    if evaluated::is_plan(data) {
+        // Its section says what it does not show.
         return out;
     }
     out.push(

@@ -1,10 +1,12 @@
 //! Does behaviour differ between contexts, and does steering move it?
 //!
 //! The gap is the mean rate over evaluation items minus that over deployment
-//! items. The effect of a vector v is what it moves each context towards the
-//! other: `½ [mean over deployment (r(+v) - r(0)) + mean over evaluation (r(0) -
-//! r(-v))]`, in the direction of the gap, so that the whole gap is a share of 1.
-//! A direction counts at its best scale, and so does each random one.
+//! items. A vector v moves deployment items by +v and evaluation items by -v,
+//! each towards the other context; its effect is the **lesser** of the two moves,
+//! in the direction of the gap: 1 gap exchanges the contexts. A vector that
+//! merely breaks the policy, so that it always or never shows the behaviour,
+//! moves one context only and has no effect. A direction counts at its best
+//! scale, and so does each random one.
 
 use forkscope_metrics::stats::Interval;
 
@@ -145,6 +147,8 @@ pub struct Control {
     pub random: Vec<f64>,
     /// (1 + #{random at least as large}) / (1 + random).
     pub p_value: Option<f64>,
+    /// Layer that was steered, if the caller said.
+    pub layer: Option<u32>,
     /// Scale at which the direction does most.
     pub scale: f64,
     /// Mean KL there, nats.
@@ -172,9 +176,9 @@ pub fn control(
     let effect = |arm: &Arm, weight: &dyn Fn(usize) -> f64| {
         let moved = |context: bool| {
             let after = mean(labels, &arm.rates, context, weight)?;
-            Some(after - mean(labels, unsteered, context, weight)?)
+            Some(sign * (after - mean(labels, unsteered, context, weight)?))
         };
-        Some(sign * 0.5 * (moved(false)? - moved(true)?))
+        Some(moved(false)?.min(-moved(true)?))
     };
     let best = |vector: u32| {
         let of = arms.iter().filter(|a| a.vector == vector);
@@ -212,8 +216,9 @@ pub fn control(
     });
     Some(Control {
         p_value: direction.value.and_then(|v| p_value(v, &draws)),
-        beyond_random: direction.minus(&mean_random, resamples),
+        beyond_random: with_n(direction.minus(&mean_random, resamples)),
         by_scale: by_scale.collect(),
+        layer: None,
         scale: arm.scale,
         kl_nats: arm.kl_nats,
         effect: direction,

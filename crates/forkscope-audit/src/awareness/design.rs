@@ -91,6 +91,24 @@ impl Design {
         Ok(())
     }
 
+    /// Some of the items; names and indices of sources, formats and problems are
+    /// those of the whole.
+    pub fn subset(&self, items: &[u32]) -> Self {
+        fn of<T: Copy>(all: &[T], items: &[u32]) -> Vec<T> {
+            let one = |i: &u32| all.get(*i as usize).copied();
+            items.iter().filter_map(one).collect()
+        }
+        Self {
+            evaluation: of(&self.evaluation, items),
+            source: of(&self.source, items),
+            format: of(&self.format, items),
+            cluster: of(&self.cluster, items),
+            sources: self.sources.clone(),
+            formats: self.formats.clone(),
+            fit: of(&self.fit, items),
+        }
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.evaluation.len()

@@ -33,7 +33,7 @@ mod tests;
 pub use behaviour::{Arm, Control, Estimate, control, gap, rate};
 pub use design::{Design, Kind};
 pub use findings::{Material, findings, id_part};
-pub use features::features;
+pub use features::{FeatureSummary, feature_findings, features};
 pub use folds::{Fold, Folding, Split};
 pub use neurons::neurons;
 pub use probe::{Layer, Probe, mean_difference};

@@ -52,7 +52,8 @@ impl Words {
         }
         let row = |counts: BTreeMap<u32, u32>| {
             let kept = counts.into_iter();
-            let kept = kept.filter_map(|(w, n)| Some((place[w as usize]?, libm::log1p(f64::from(n)))));
+            let kept =
+                kept.filter_map(|(w, n)| Some((place[w as usize]?, libm::log1p(f64::from(n)))));
             let mut row: Vec<(u32, f64)> = kept.collect();
             row.sort_unstable_by_key(|(w, _)| *w);
             let norm = row.iter().map(|(_, x)| x * x).sum::<f64>().sqrt();
