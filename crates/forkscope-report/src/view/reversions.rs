@@ -94,21 +94,23 @@ impl Reversions {
 
     /// Figures and counts, by direction and method.
     pub fn curves(&self, tables: &Tables) -> Result<Value, Fault> {
-        let mut panels: BTreeMap<(&str, usize, &str), BTreeMap<&str, Vec<&Row>>> = BTreeMap::new();
+        let mut panels: BTreeMap<Panel<'_>, Controls<'_>> = BTreeMap::new();
         for row in self.rows(tables)? {
             if row.status == ReversionStatus::Untouched {
                 continue;
             }
+            // Undoing comes first.
             let panel = (
-                row.direction.as_str(),
+                row.direction != "undo",
                 order(&row.method),
                 row.method.as_str(),
+                row.direction.as_str(),
             );
             let controls = panels.entry(panel).or_default();
             controls.entry(row.control.as_str()).or_default().push(row);
         }
         let (mut figures, mut groups) = (Vec::new(), Vec::new());
-        for ((direction, _, method), controls) in &panels {
+        for ((_, _, method, direction), controls) in &panels {
             figures.extend(figure(direction, method, controls));
             for (control, rows) in controls {
                 groups.push(summary(direction, method, control, rows));
@@ -208,6 +210,10 @@ impl Reversions {
     }
 }
 
+/// Whether it induces, place of the method, method, direction.
+type Panel<'a> = (bool, usize, &'a str, &'a str);
+type Controls<'a> = BTreeMap<&'a str, Vec<&'a Row>>;
+
 /// Place of a method among the methods.
 fn order(method: &str) -> usize {
     let all = [
@@ -289,7 +295,7 @@ fn survival(rows: &[&Row]) -> Vec<(f64, f64)> {
     steps
 }
 
-fn figure(direction: &str, method: &str, controls: &BTreeMap<&str, Vec<&Row>>) -> Option<Value> {
+fn figure(direction: &str, method: &str, controls: &Controls<'_>) -> Option<Value> {
     let unit = controls
         .values()
         .flatten()
@@ -317,9 +323,9 @@ fn figure(direction: &str, method: &str, controls: &BTreeMap<&str, Vec<&Row>>) -
         steps: true,
     };
     let verb = if direction == "induce" {
-        "inducing"
+        "Inducing"
     } else {
-        "undoing"
+        "Undoing"
     };
     let title = format!("{verb} by {}", method.replace('_', " "));
     let caption = "Share of attempts whose behaviour had not turned at that price or below it.";

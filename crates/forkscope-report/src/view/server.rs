@@ -90,6 +90,11 @@ impl Viewer {
 
     async fn accept(self, stop: impl Fn() -> bool) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        // The footers are read while the browser asks for the page.
+        let tables = Arc::clone(&self.run.tables);
+        tokio::task::spawn_blocking(move || {
+            let _ = (tables.tokens().is_ok(), tables.rollouts().is_ok());
+        });
         let app = router(self.run, self.guard);
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         while !stop() {

@@ -1,7 +1,7 @@
 // Reversions and evaluation awareness.
 
-function plainTable(names, rows) {
-  const box = element("div", "wide");
+function plainTable(names, rows, className = "wide") {
+  const box = element("div", className);
   const table = element("table");
   const head = element("tr");
   for (const [name, kind] of names) {
@@ -34,7 +34,7 @@ function reversionsPage(host, params) {
     const names = [["direction", ""], ["method", ""], ["control", ""], ["attempts", "num"], ["turned", "num"], ["left out", "num"], ["median price", "num"], ["cap", "num"], ["unit", ""]];
     table.append(plainTable(names, groups.map((g) => [
       g.direction, spaced(g.method), g.control === "none" ? "–" : spaced(g.control), whole(g.n), whole(g.reached), whole(g.left_out),
-      g.median === null ? "not reached" : fixed(g.median, 3), fixed(g.cap, 3), g.unit,
+      g.median === null ? "not reached" : plain(g.median), plain(g.cap), g.unit,
     ])));
     for (const m of new Set(groups.map((g) => g.method))) {
       const option = element("option", "", spaced(m));
@@ -63,7 +63,7 @@ function reversionsPage(host, params) {
       { name: "sample", numeric: true, cell: (r) => whole(r.sample) },
       { name: "direction", cell: (r) => r.direction },
       { name: "method", cell: (r) => spaced(r.method) + (r.control === "none" ? "" : `, control ${spaced(r.control)}`) },
-      { name: "price", numeric: true, cell: (r) => (r.price === null ? spaced(r.status) : fixed(r.price, 3)) },
+      { name: "price", numeric: true, cell: (r) => (r.price === null ? spaced(r.status) : plain(r.price)) },
       { name: "unit", cell: (r) => r.unit },
       { name: "KL spent", numeric: true, title: "sum of −ln p of the forced tokens under the tuned policy, nats", cell: (r) => fixed(r.kl_nats, 3) },
       { name: "forced", numeric: true, title: "forced positions", cell: (r) => whole(r.positions) },
@@ -111,14 +111,14 @@ function reversionBody(title, body, r) {
   title.textContent = `Problem ${r.problem}, sample ${r.sample}`;
   const line = element("p", "badges");
   line.append(badge(r.direction), badge(spaced(r.method) + (r.control === "none" ? "" : `, control: ${spaced(r.control)}`)));
-  line.append(r.price === null ? badge(spaced(r.status)) : badge(`price ${fixed(r.price, 3)} ${r.unit}`, "bad"));
+  line.append(r.price === null ? badge(spaced(r.status)) : badge(`price ${plain(r.price)} ${r.unit}`, "bad"));
   if (r.behaviour !== null) line.append(badge(r.behaviour ? "behaviour shown" : "behaviour not shown"));
   line.append(badge(`ended by ${r.finish}`));
   if (r.validity !== "ok") line.append(badge(spaced(r.validity)));
   body.append(line);
   const said = [plural(r.tries, "completion was", "completions were") + " generated to find this"];
   if (r.kl_nats !== null) said.push(`KL spent ${fixed(r.kl_nats, 3)} nats`);
-  said.push(`cap ${fixed(r.cap, 3)} ${r.unit}`);
+  said.push(`cap ${plain(r.cap)} ${r.unit}`);
   body.append(element("p", "note", said.join(" · ")));
   promptPart(body, r.words, r.prompt, r.prompt_len);
   const forced = new Map(r.forced.map((f) => [f.t, f]));
@@ -133,12 +133,14 @@ function reversionBody(title, body, r) {
       const head = cardHead(r.words, r.tokens[i], `t ${whole(at(i))} · id ${r.words.ids[r.tokens[i]]}`);
       const f = forced.get(at(i));
       if (!f) return [head];
-      return [head, cardFacts([["the donor's token", alone(r.words, f.donor)], ["margin, nats", fixed(f.margin, 3)], ["JS, nats", fixed(f.js)]])];
+      const donor = element("p", "said", "the donor's token: ");
+      donor.append(element("span", "piece", alone(r.words, f.donor)));
+      return [head, donor, cardFacts([["margin, nats", fixed(f.margin, 3)], ["JS, nats", fixed(f.js)]])];
     },
   });
   if (r.levels.length > 0) {
     body.append(element("h2", "", "Prices tried"));
-    body.append(plainTable([[r.unit, "num"], ["", ""]], r.levels.map(([price, turned]) => [fixed(price, 3), TURNED[turned]])));
+    body.append(plainTable([[r.unit, "num"], ["what became of it", ""]], r.levels.map(([price, turned]) => [plain(price), TURNED[turned]]), "wide fit"));
   }
   return strip;
 }

@@ -18,6 +18,12 @@ function fixed(given, digits = 4) {
   return (a >= 1e6 ? v.toExponential(3) : v.toFixed(digits)).replaceAll("-", "−");
 }
 
+// As many digits as it takes, six at most: 3 tokens, 0.125 of alpha.
+function plain(given) {
+  const v = numberOf(given);
+  return Number.isFinite(v) ? String(Number(v.toPrecision(6))).replaceAll("-", "−") : fixed(v);
+}
+
 function whole(n) {
   return n === null || n === undefined ? "–" : n.toLocaleString("en-US");
 }

@@ -27,6 +27,7 @@ let lastRoute = {};
 const routes = {};
 
 function drawNav(page) {
+  if (!runInfo) return;
   const at = PARENT[page] ?? page;
   $("nav").replaceChildren(...PAGES.filter(([name]) => name === "" || runInfo.has[name]).map(([name, title]) => {
     const a = link(title, name);
@@ -38,6 +39,8 @@ function drawNav(page) {
 function show() {
   if (location.hash && !location.hash.startsWith("#/")) return;
   const { page, params } = route();
+  // Only the overview is made of what the run says of itself.
+  if (page === "" && !runInfo) return;
   hideTip();
   if (page === shownPage && view?.update) {
     routes[page] = params;
@@ -89,5 +92,7 @@ addEventListener("hashchange", show);
 ask("run").then((run) => {
   runInfo = run;
   document.title = run.name ? `forkscope: ${run.name}` : "forkscope";
-  show();
+  if (shownPage === null) show();
+  else drawNav(shownPage);
 }).catch((error) => complain($("page"), error));
+show();

@@ -54,6 +54,9 @@ const fn metric(
     }
 }
 
+/// Quantities by position, and its class where there is one.
+pub type Values = (Vec<Vec<f64>>, Option<Vec<u8>>);
+
 /// What a run's token rows hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -317,7 +320,7 @@ impl Kind {
 
     /// The quantities by position, NaN where undefined, and the class where
     /// there is one (0 unshifted, 1 reranked, 2 shifted).
-    pub fn values(self, c: &Columns<'_>) -> Result<(Vec<Vec<f64>>, Option<Vec<u8>>), RecordsError> {
+    pub fn values(self, c: &Columns<'_>) -> Result<Values, RecordsError> {
         match self {
             Self::Diff => {
                 let classes: Vec<u8> = c

@@ -1,10 +1,11 @@
 //! The viewer on a run of five million token rows: time to the first page,
-//! and memory at its highest. Ignored: it writes about a gigabyte.
+//! and memory at its highest. Ignored: it writes a gigabyte.
 //!
-//! `FORKSCOPE_LARGE=DIR cargo test --release -p forkscope --test view_large -- --ignored --nocapture`
-//! makes DIR/run where it is not there yet, and measures.
+//! `FORKSCOPE_BIN=target/release/forkscope FORKSCOPE_LARGE=DIR \
+//! cargo test -p forkscope-report --test view_large -- --ignored --nocapture`
+//! makes DIR/run where it is not there yet, and measures that binary.
 
-#[path = "../../forkscope-report/tests/common/mod.rs"]
+#[path = "common/mod.rs"]
 mod rows;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -66,7 +67,8 @@ struct Served {
 
 impl Served {
     fn start(run: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forkscope"))
+        let binary = std::env::var_os("FORKSCOPE_BIN").expect("FORKSCOPE_BIN names the program");
+        let mut child = Command::new(binary)
             .arg("view")
             .arg(run)
             .stdout(Stdio::piped())
