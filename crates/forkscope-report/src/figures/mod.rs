@@ -7,6 +7,7 @@ mod axis;
 mod coverage;
 pub mod curves;
 mod forest;
+pub(crate) mod grid;
 pub(crate) mod lines;
 mod profile;
 mod svg;

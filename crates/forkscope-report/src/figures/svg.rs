@@ -119,6 +119,22 @@ impl Svg {
         );
     }
 
+    /// A shaded cell that names its value when pointed at; `shade` in [0, 1].
+    pub fn cell(&mut self, at: (f64, f64), size: (f64, f64), ink: Ink, shade: f64, title: &str) {
+        let _ = writeln!(
+            self.body,
+            r#"<rect class="f-{}" x="{:.2}" y="{:.2}" width="{:.2}" height="{:.2}" fill="{}" fill-opacity="{:.3}"><title>{}</title></rect>"#,
+            ink.class(),
+            at.0,
+            at.1,
+            size.0,
+            size.1,
+            ink.colour(),
+            0.06 + 0.94 * shade.clamp(0.0, 1.0),
+            text::html(title)
+        );
+    }
+
     /// A dot that names its value when pointed at.
     pub fn dot(&mut self, at: (f64, f64), radius: f64, ink: Ink, title: &str) {
         let _ = writeln!(
