@@ -3,7 +3,9 @@
 //! What is exchangeable follows from the design. Contexts of pure sources are
 //! exchanged between whole sources of the same formats, because items of a
 //! source are alike for reasons of their own; exchanging items instead calls
-//! every corpus effect significant. In a mixed source contexts are exchanged
+//! every corpus effect significant. (If no two formats have both contexts, sources
+//! are exchanged over formats: what is told may then be the format.) In a mixed
+//! source contexts are exchanged
 //! among its problems of one format, and where a problem has items of both
 //! contexts, within the problem. p = (1 + #{as extreme}) / (1 + draws), which is
 //! valid at any number of draws (Phipson and Smyth 2010); it cannot be smaller
@@ -31,9 +33,13 @@ impl<'a> Null<'a> {
     pub fn new(design: &'a Design, seed: u64) -> Self {
         let mut pure: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
         let kinds = kind_and_formats(design);
+        let crossed = design.crosses_formats();
         for (source, (kind, formats)) in kinds.iter().enumerate() {
             if *kind != Kind::Mixed {
-                pure.entry(formats.clone()).or_default().push(source as u32);
+                // Where context and format go together nothing could be exchanged
+                // within formats: then the question is if sources are told at all.
+                let stratum = if crossed { formats.clone() } else { Vec::new() };
+                pure.entry(stratum).or_default().push(source as u32);
             }
         }
         let mut mixed: BTreeMap<(u32, u32), BTreeMap<u32, Vec<u32>>> = BTreeMap::new();

@@ -96,7 +96,7 @@ struct SteeringFlags {
         long,
         value_name = "X,...",
         value_delimiter = ',',
-        default_value = "0.5,1,2"
+        default_value = "0.25,0.5,1"
     )]
     steer_scales: Vec<f64>,
     /// Random directions of equal norm to compare with; below 19 nothing can be established

@@ -69,6 +69,9 @@ fn export(arguments: &Arguments) -> Outcome {
         "rollouts_greedy",
         "tokens",
         "interventions",
+        "awareness",
+        "awareness_neurons",
+        "awareness_steering",
         "reversions",
     ] {
         let table = arguments.run.join(format!("{name}.parquet"));

@@ -69,6 +69,24 @@ fn a_format_is_told_but_not_across_formats() -> Outcome {
 }
 
 #[test]
+fn a_context_that_is_a_format_is_told_and_not_crossed() -> Outcome {
+    let mut all = items([6, 6], &["a"], 4);
+    for item in &mut all {
+        item.format = item.context.as_str().into();
+    }
+    let design = Design::new(&all)?;
+    assert!(!design.crosses_formats());
+    let layer = activations(&design, 4, 6, |i| 12.0 * f64::from(design.evaluation[i]));
+    let bench = bench(&design, 9, 99);
+    let study = bench.study("model", "last", &[layer], true);
+    assert_eq!(study.chosen.len(), 1);
+    let m = study.on(SOURCE).ok_or("nothing held out")?;
+    assert_eq!(m.auroc, 1.0);
+    assert!(m.p_max.is_some_and(|p| p <= 0.02), "{m:?}");
+    Ok(())
+}
+
+#[test]
 fn a_bag_of_words_knows_what_it_has_read() -> Outcome {
     let all = items([4, 4], &["a", "b"], 4);
     let design = Design::new(&all)?;
