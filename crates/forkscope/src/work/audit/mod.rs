@@ -125,6 +125,10 @@ pub fn run(job: &Job<'_>, mut dir: RunDir, settings: &Settings) -> Result<(), Fa
     let (tuned, base) = job.sample(&mut dir, settings)?;
     let mut compared = job.compare(&mut dir, (&tuned, &base), settings)?;
     let found = &mut compared.findings.findings;
+    if job.parts.noise_floor {
+        let compared = (tuned.as_slice(), compared.rows.as_slice());
+        found.extend(parts::noise_floor(job, &mut dir, compared, settings)?);
+    }
     found.extend(parts::coverage(&tuned, &compared.rows)?);
     if job.parts.interventions {
         found.extend(parts::interventions(job, &mut dir, settings)?);

@@ -16,7 +16,7 @@ use crate::interrupt::interrupted;
 use crate::work::probe::pooling::Pooling;
 use crate::work::probe::steering::SteeringOptions;
 use crate::work::revert::{Asked, InduceBy};
-use crate::work::{intervene, probe, revert};
+use crate::work::{intervene, noise_floor, probe, revert};
 
 /// Which positions carry the difference.
 pub fn interventions(
@@ -154,6 +154,29 @@ pub fn pieces(job: &Job<'_>, dir: &RunDir, pieces: &mut TokenPieces) -> Result<(
         add_pieces(pieces, job.tuned, ids);
     }
     Ok(pieces.write(dir)?)
+}
+
+/// Which positions differ by more than bf16 makes the base differ from itself.
+pub fn noise_floor(
+    job: &Job<'_>,
+    dir: &mut RunDir,
+    (rollouts, rows): (&[Rollout], &[DiffRow]),
+    settings: &Settings,
+) -> Result<Vec<Finding>, Failure> {
+    let part = noise_floor::Job {
+        base: &job.base.policy,
+        rollouts,
+        rows,
+        rate: 0.05,
+        bootstrap: BootstrapSettings {
+            seed: job.sampler.seed,
+            replicates: job.replicates,
+            ..BootstrapSettings::default()
+        },
+    };
+    timed(dir, "noise_floor_s", |dir| {
+        noise_floor::run(&part, dir, settings)
+    })
 }
 
 /// What was found says about new problems.
