@@ -270,10 +270,8 @@ impl Maker<'_> {
             definition: definition.to_owned(),
             value: bounded.map(|b| b.value),
             unit: unit.to_owned(),
-            // The other end of a one-sided bound is the end of the range; what
-            // lacks an upper bound is a share.
-            low: bounded.filter(|_| bound).map(|b| b.low.unwrap_or(0.0)),
-            high: bounded.filter(|_| bound).map(|b| b.high.unwrap_or(1.0)),
+            low: bounded.and_then(|b| b.low),
+            high: bounded.and_then(|b| b.high),
             level: bound.then_some(self.level),
             method: method.to_owned(),
             n,
