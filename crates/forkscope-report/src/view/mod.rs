@@ -14,6 +14,7 @@
 mod address;
 mod assets;
 mod awareness;
+mod branch_list;
 mod branches;
 mod find;
 mod guard;
@@ -25,6 +26,7 @@ mod reversions;
 mod rollout;
 mod run;
 mod server;
+mod survival;
 mod tables;
 
 pub use server::Viewer;

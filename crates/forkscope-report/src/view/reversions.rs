@@ -15,9 +15,9 @@ use super::json::{maybe, short};
 use super::params::Params;
 use super::respond::Fault;
 use super::rollout::read_rows;
+use super::survival::{figure, summary};
 use super::tables::{Tables, Words};
 use crate::error::ReportError;
-use crate::figures::lines::{Lines, Series, draw};
 use crate::text::visible;
 
 /// What may be asked of the list.
@@ -55,24 +55,25 @@ const NARROW: [&str; 14] = [
 #[derive(Default)]
 pub struct Reversions(OnceLock<Result<Vec<Row>, String>>);
 
-struct Row {
-    direction: String,
-    method: String,
-    control: String,
-    problem: String,
-    sample: u32,
-    status: ReversionStatus,
-    price: Option<f64>,
-    cap: f64,
-    unit: String,
-    kl_nats: Option<f64>,
-    positions: u32,
-    valid: bool,
+/// One attempt, without its text.
+pub struct Row {
+    pub direction: String,
+    pub method: String,
+    pub control: String,
+    pub problem: String,
+    pub sample: u32,
+    pub status: ReversionStatus,
+    pub price: Option<f64>,
+    pub cap: f64,
+    pub unit: String,
+    pub kl_nats: Option<f64>,
+    pub positions: u32,
+    pub valid: bool,
 }
 
 impl Row {
     /// Whether the row says for a price whether the behaviour had turned.
-    fn counts(&self) -> bool {
+    pub fn counts(&self) -> bool {
         let stated = matches!(
             self.status,
             ReversionStatus::Reached | ReversionStatus::NotReached
@@ -212,7 +213,8 @@ impl Reversions {
 
 /// Whether it induces, place of the method, method, direction.
 type Panel<'a> = (bool, usize, &'a str, &'a str);
-type Controls<'a> = BTreeMap<&'a str, Vec<&'a Row>>;
+/// Attempts by control.
+pub type Controls<'a> = BTreeMap<&'a str, Vec<&'a Row>>;
 
 /// Place of a method among the methods.
 fn order(method: &str) -> usize {
@@ -244,93 +246,6 @@ fn link(place: usize, r: &Row) -> Value {
         "positions": r.positions,
         "valid": r.valid,
     })
-}
-
-fn summary(direction: &str, method: &str, control: &str, rows: &[&Row]) -> Value {
-    let counted = || rows.iter().filter(|r| r.counts());
-    let reached = counted().filter(|r| r.price.is_some()).count();
-    let n = counted().count();
-    json!({
-        "direction": visible(direction),
-        "method": visible(method),
-        "control": visible(control),
-        "unit": visible(rows.first().map_or("", |r| r.unit.as_str())),
-        "cap": maybe(counted().map(|r| r.cap).reduce(f64::max)),
-        "n": n,
-        "reached": reached,
-        "left_out": rows.len() - n,
-        "median": maybe(median(rows)),
-    })
-}
-
-/// The least price at which half of the attempts had turned.
-fn median(rows: &[&Row]) -> Option<f64> {
-    let steps = survival(rows);
-    steps.iter().find(|(_, s)| *s <= 0.5).map(|(x, _)| *x)
-}
-
-/// (price, share that still stands just after it), from (0, 1) to the cap.
-fn survival(rows: &[&Row]) -> Vec<(f64, f64)> {
-    let counted: Vec<&&Row> = rows.iter().filter(|r| r.counts()).collect();
-    if counted.is_empty() {
-        return Vec::new();
-    }
-    let n = counted.len() as f64;
-    let mut prices: Vec<f64> = counted.iter().filter_map(|r| r.price).collect();
-    prices.sort_by(f64::total_cmp);
-    let mut steps = vec![(0.0, 1.0)];
-    for (turned, price) in (1u32..).zip(&prices) {
-        let left = 1.0 - f64::from(turned) / n;
-        match steps.last_mut() {
-            Some(last) if last.0 >= *price => last.1 = left,
-            _ => steps.push((*price, left)),
-        }
-    }
-    let end = counted.iter().map(|r| r.cap).fold(0.0, f64::max);
-    if let Some(&(at, left)) = steps.last()
-        && at < end
-    {
-        steps.push((end, left));
-    }
-    steps
-}
-
-fn figure(direction: &str, method: &str, controls: &Controls<'_>) -> Option<Value> {
-    let unit = controls
-        .values()
-        .flatten()
-        .next()
-        .map(|r| r.unit.as_str())?;
-    let mut names: Vec<&&str> = controls.keys().collect();
-    names.sort_by_key(|name| **name != "none");
-    let series = names.into_iter().filter_map(|name| {
-        let points = survival(controls.get(*name)?);
-        Some(Series {
-            name: match *name {
-                "none" => method.replace('_', " "),
-                control => format!("control: {}", control.replace('_', " ")),
-            },
-            points,
-            band: Vec::new(),
-            reference: false,
-        })
-    });
-    let lines = Lines {
-        series: series.filter(|s| !s.points.is_empty()).collect(),
-        across: format!("price in {unit}"),
-        unit: "share",
-        range: (0.0, 1.0),
-        steps: true,
-    };
-    let verb = if direction == "induce" {
-        "Inducing"
-    } else {
-        "Undoing"
-    };
-    let title = format!("{verb} by {}", method.replace('_', " "));
-    let caption = "Share of attempts whose behaviour had not turned at that price or below it.";
-    let svg = draw(&lines, &title, caption)?;
-    Some(json!({ "title": visible(&title), "caption": caption, "svg": svg }))
 }
 
 fn list(tables: &Tables) -> Result<Vec<Row>, ReportError> {
@@ -373,58 +288,4 @@ fn list(tables: &Tables) -> Result<Vec<Row>, ReportError> {
         })?;
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(price: Option<f64>, status: ReversionStatus) -> Row {
-        Row {
-            direction: "undo".into(),
-            method: "tokens".into(),
-            control: "none".into(),
-            problem: "p".into(),
-            sample: 0,
-            status,
-            price,
-            cap: 16.0,
-            unit: "tokens".into(),
-            kl_nats: None,
-            positions: 0,
-            valid: true,
-        }
-    }
-
-    #[test]
-    fn what_does_not_turn_survives_to_the_cap() {
-        use ReversionStatus::{NotReached, NotVerified, Reached};
-        let rows = [
-            row(Some(1.0), Reached),
-            row(Some(1.0), Reached),
-            row(Some(4.0), Reached),
-            row(None, NotReached),
-            row(None, NotVerified),
-        ];
-        let rows: Vec<&Row> = rows.iter().collect();
-        assert_eq!(
-            survival(&rows),
-            [(0.0, 1.0), (1.0, 0.5), (4.0, 0.25), (16.0, 0.25)]
-        );
-        assert_eq!(median(&rows), Some(1.0));
-        assert_eq!(survival(&[]), []);
-        let never = [row(None, NotReached)];
-        let never: Vec<&Row> = never.iter().collect();
-        assert_eq!(
-            (survival(&never), median(&never)),
-            (vec![(0.0, 1.0), (16.0, 1.0)], None)
-        );
-    }
-
-    #[test]
-    fn a_price_of_nothing_is_the_first_step() {
-        let free = [row(Some(0.0), ReversionStatus::Reached)];
-        let free: Vec<&Row> = free.iter().collect();
-        assert_eq!(survival(&free), [(0.0, 0.0), (16.0, 0.0)]);
-    }
 }
