@@ -88,13 +88,14 @@ impl<'a> Prices<'a> {
         if let Some(mean) = self.get("tokens.restricted_mean") {
             let one = self.get("tokens.turned_by.1").map(shown);
             all.push(format!(
-                "To make the tuned policy {goal} it takes {} forced donor tokens in the restricted mean; one token is enough for {} of the answers.",
+                "To make the tuned policy {goal} the behaviour takes {} forced donor tokens in the restricted mean; one token is enough for {} of the answers.",
                 shown(mean),
                 one.unwrap_or_else(|| "an unknown share".into()),
             ));
         }
         all.extend(self.against_controls());
-        if let Some(back) = self.get("prefill.returned") {
+        let back = self.get("prefill.returned");
+        if let Some(back) = back.filter(|f| f.value.is_some_and(|v| v > 0.0)) {
             all.push(format!(
                 "Prefilling more is not always more: of the answers that some prefix turned, {} stood again at a longer one.",
                 shown(back)

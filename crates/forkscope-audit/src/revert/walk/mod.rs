@@ -4,17 +4,18 @@
 //! at makes one forward pass for all of them. Prompts are computed once per
 //! [`Walker`] and shared by everything that starts from them.
 
+mod open;
+mod tokens;
+
 use std::collections::BTreeSet;
 
 use forkscope_metrics::rng::Key;
-use forkscope_metrics::{MetricsError, PairMetrics, normaliser, pair_rows};
 use forkscope_policy::text::StreamDecoder;
 use forkscope_policy::{Ended, SamplePrompt, SequenceId, Sequences};
-use rayon::prelude::*;
 
-use super::choose::{choose, js_to_certainty, mix, permuted};
 use super::{Donor, Pair, RevertSettings};
 use crate::AuditError;
+use open::{ends_in_stop, open};
 
 /// Memory that keys and values of running answers may take, bytes.
 const CACHE_BYTES: usize = 1 << 30;
@@ -333,132 +334,6 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// The next token of every active answer, and what is noted about it.
-    fn choose(
-        &self,
-        active: &[usize],
-        growing: &[Growing<'_>],
-        starts: &[Start],
-        needs: Needs,
-    ) -> Result<Vec<(u32, Option<Step>)>, AuditError> {
-        let ids = |id: fn(&Growing<'_>) -> Option<SequenceId>| -> Vec<SequenceId> {
-            active.iter().filter_map(|i| id(&growing[*i])).collect()
-        };
-        let (mut tuned, mut base) = (Vec::new(), Vec::new());
-        if needs.tuned {
-            self.tuned.logits(&ids(|g| g.tuned), &mut tuned)?;
-        }
-        if needs.base {
-            self.base.logits(&ids(|g| g.base), &mut base)?;
-        }
-        let widths = (self.pair.tuned.vocab_size(), self.pair.base.vocab_size());
-        let compared = match needs.top {
-            Some(k) if *self.donor == Donor::Base => {
-                let targets = vec![0; active.len()];
-                let found = pair_rows(&base, widths.1, &tuned, widths.0, &targets, k.max(1));
-                Some(found.map_err(|e| self.broken(active, growing, starts, e))?)
-            }
-            _ => None,
-        };
-        let shared = self.shared;
-        let row = |all: &[f32], width: usize, i: usize| -> Vec<f32> {
-            let from = i * width;
-            all.get(from..from + shared)
-                .map(<[f32]>::to_vec)
-                .unwrap_or_default()
-        };
-        (0..active.len())
-            .into_par_iter()
-            .map_init(Vec::new, |buffer, i| {
-                let g = &growing[active[i]];
-                let place = Place {
-                    growing: g,
-                    start: &starts[g.start],
-                    compared: compared.as_ref().and_then(|all| all.get(i)),
-                    traced: needs.top.is_some(),
-                };
-                let rows = (row(&tuned, widths.0, i), row(&base, widths.1, i));
-                self.next(&place, rows, buffer)
-                    .map_err(|e| self.broken(&active[i..=i], growing, starts, e))
-            })
-            .collect()
-    }
-
-    fn next(
-        &self,
-        place: &Place<'_>,
-        (mut tuned, base): (Vec<f32>, Vec<f32>),
-        buffer: &mut Vec<f64>,
-    ) -> Result<(u32, Option<Step>), MetricsError> {
-        let Place { growing, start, .. } = place;
-        let index = growing.ids.len();
-        let prompt = self.prompts.get(start.prompt).map_or(0, |p| p.ids.len());
-        let position = (prompt + index) as u64;
-        let t = self.settings.temperature;
-        let uniform = match t == 0.0 {
-            true => 0.0,
-            false => growing.key.uniform(position),
-        };
-        let donor = match (self.donor, base.is_empty()) {
-            (Donor::Base, false) => Some(choose(&base, t, uniform, buffer)?),
-            (Donor::Base, true) => None,
-            (Donor::Text(ids), _) => ids
-                .strip_prefix(growing.ids.as_slice())
-                .and_then(|rest| rest.first().copied()),
-        };
-        let step = match place.traced {
-            true => Some(step(&tuned, donor, place.compared)?),
-            false => None,
-        };
-        let token = match &start.rule {
-            Rule::Base => choose(&base, t, uniform, buffer)?,
-            Rule::DonorAt(at) if at.contains(&index) && donor.is_some() => {
-                donor.unwrap_or_default()
-            }
-            Rule::Tuned | Rule::DonorAt(_) => choose(&tuned, t, uniform, buffer)?,
-            Rule::Mix(alpha) => {
-                mix(&mut tuned, &base, *alpha);
-                choose(&tuned, t, uniform, buffer)?
-            }
-            Rule::Permuted(alpha) => {
-                let seed = self.settings.seed;
-                let id = self.prompts.get(start.prompt).map_or("", |p| &p.problem_id);
-                let key = Key::new(seed, id, start.sample, "revert-permuted");
-                permuted(&mut tuned, &base, *alpha, &key, position);
-                choose(&tuned, t, uniform, buffer)?
-            }
-        };
-        Ok((token, step))
-    }
-
-    /// The first of these answers whose logits are no numbers.
-    fn broken(
-        &self,
-        active: &[usize],
-        growing: &[Growing<'_>],
-        starts: &[Start],
-        source: MetricsError,
-    ) -> AuditError {
-        let row = match &source {
-            MetricsError::NotFinite { row, .. } => *row,
-            _ => 0,
-        };
-        let at = active.get(row).or(active.first());
-        let found = at.and_then(|i| {
-            let start = starts.get(*i)?;
-            Some((self.prompts.get(start.prompt)?, start, growing.get(*i)?))
-        });
-        match found {
-            Some((prompt, start, growing)) => AuditError::Broken {
-                problem_id: prompt.problem_id.clone(),
-                sample: start.sample,
-                t: prompt.ids.len() + growing.ids.len(),
-                source,
-            },
-            None => AuditError::Metrics(source),
-        }
-    }
-
     fn close(&mut self, growing: Growing<'_>) -> Walked {
         if let Some(id) = growing.tuned {
             self.tuned.close(id);
@@ -472,98 +347,4 @@ impl<'a> Walker<'a> {
             steps: growing.steps,
         }
     }
-}
-
-/// Where a token is chosen.
-struct Place<'g> {
-    growing: &'g Growing<'g>,
-    start: &'g Start,
-    compared: Option<&'g PairMetrics>,
-    traced: bool,
-}
-
-fn step(
-    tuned: &[f32],
-    donor: Option<u32>,
-    compared: Option<&PairMetrics>,
-) -> Result<Step, MetricsError> {
-    let norm = normaliser(tuned)?;
-    let greatest = norm.logprob(norm.max);
-    let of = |token: u32| {
-        let logit = tuned.get(token as usize);
-        let logprob = logit.map_or(f64::NEG_INFINITY, |z| norm.logprob(*z));
-        (greatest - logprob, -logprob)
-    };
-    let (margin, kl) = donor.map_or((0.0, 0.0), of);
-    let js = match (compared, donor) {
-        (Some(m), _) => m.js_nats,
-        (None, Some(_)) => js_to_certainty(-kl),
-        (None, None) => 0.0,
-    };
-    let top = compared.map(|m| {
-        m.base
-            .topk
-            .iter()
-            .map(|(token, _)| {
-                let (margin, kl) = of(*token);
-                (*token, margin, kl)
-            })
-            .collect()
-    });
-    Ok(Step {
-        donor,
-        margin,
-        kl,
-        js,
-        top: top.unwrap_or_default(),
-    })
-}
-
-/// A sequence per start: a fork of its prompt's, which is computed when it is
-/// first asked for, or one of its own.
-fn open(
-    sequences: &mut Sequences<'_>,
-    roots: &mut [Option<SequenceId>],
-    prompts: &[SamplePrompt],
-    starts: &[Start],
-) -> Result<Vec<SequenceId>, AuditError> {
-    let of_prompt = starts.iter().filter(|s| s.instead.is_none());
-    let missing: BTreeSet<usize> = of_prompt
-        .map(|s| s.prompt)
-        .filter(|p| roots.get(*p) == Some(&None))
-        .collect();
-    let ids: Vec<&[u32]> = missing
-        .iter()
-        .filter_map(|p| prompts.get(*p).map(|p| p.ids.as_slice()))
-        .collect();
-    for (prompt, id) in missing.iter().zip(sequences.open(&ids)?) {
-        if let Some(root) = roots.get_mut(*prompt) {
-            *root = Some(id);
-        }
-    }
-    let instead: Vec<&[u32]> = starts.iter().filter_map(|s| s.instead.as_deref()).collect();
-    let mut instead = sequences.open(&instead)?.into_iter();
-    let lost = || AuditError::Internal("a prompt was not opened".into());
-    let mut opened = Vec::with_capacity(starts.len());
-    for start in starts {
-        opened.push(match (&start.instead, roots.get(start.prompt)) {
-            (Some(_), _) => instead.next().ok_or_else(lost)?,
-            (None, Some(Some(root))) => sequences.fork(*root)?,
-            (None, _) => return Err(lost()),
-        });
-    }
-    Ok(opened)
-}
-
-/// Whether a stop string occurs in `text`, of which all but the last `added`
-/// bytes have been searched before.
-fn ends_in_stop(text: &str, added: usize, stop: &[String]) -> bool {
-    stop.iter().any(|s| {
-        let mut from = text.len().saturating_sub(added + s.len());
-        while !text.is_char_boundary(from) {
-            from -= 1;
-        }
-        text.get(from..)
-            .is_some_and(|tail| tail.contains(s.as_str()))
-    })
 }
