@@ -57,6 +57,13 @@ impl Counted {
         }
     }
 
+    fn word(self) -> &'static str {
+        match self {
+            Self::Correct => "correct",
+            Self::Behaviour => "behaviour",
+        }
+    }
+
     fn what(self) -> &'static str {
         match self {
             Self::Correct => "are right",
@@ -273,6 +280,7 @@ impl<'a> OneTable<'a> {
             ("gate", json!(arm.gate())),
             ("direction", json!(self.direction.as_str())),
             ("temperature", json!(self.temperature.1)),
+            ("counted", json!(self.table.counted.word())),
         ];
         let kind = match &arm.kind {
             Kind::None => "none",

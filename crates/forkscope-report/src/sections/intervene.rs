@@ -188,6 +188,11 @@ impl<'a> Arms<'a> {
                 value(self.get("same_as_other", arm)),
             ]
         };
+        let behaviour = self.rates.iter().any(|f| text(f, "counted") == "behaviour");
+        let (gained, lost) = match behaviour {
+            true => ("without→with", "with→without"),
+            false => ("wrong→right", "right→wrong"),
+        };
         Table {
             title: format!("Arms: {}", self.name()),
             heads: heads(&[
@@ -196,13 +201,15 @@ impl<'a> Arms<'a> {
                 ("recovery", true),
                 ("touched", true),
                 ("changed", true),
-                ("wrong→right", true),
-                ("right→wrong", true),
+                (gained, true),
+                (lost, true),
                 ("p", true),
                 ("= other", true),
             ]),
             rows: guided.map(|f| row(f)).collect(),
-            note: "touched: tokens forced, of all; changed: of those, the ones that are not the writer's own; wrong→right, right→wrong and p against none; = other: rollouts that are the other policy's own, token for token.".into(),
+            note: format!(
+                "touched: tokens forced, of all; changed: of those, the ones that are not the writer's own; {gained}, {lost} and p against none; = other: rollouts that are the other policy's own, token for token."
+            ),
         }
     }
 
