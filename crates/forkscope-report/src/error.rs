@@ -37,7 +37,10 @@ pub enum ReportError {
         source: serde_json::Error,
     },
     /// The viewer could not listen.
-    #[error("cannot listen on 127.0.0.1:{port}: {source}; choose another --port, or none for a free one")]
+    #[error(
+        "cannot listen on 127.0.0.1:{port}: {reason}; choose another --port, or none for a free one",
+        reason = listen_reason(source)
+    )]
     Listen {
         /// The port asked for; 0 is any.
         port: u16,
@@ -64,4 +67,12 @@ pub enum ReportError {
         /// Number of rows.
         rows: usize,
     },
+}
+
+fn listen_reason(source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => "the port is in use".into(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => source.to_string(),
+    }
 }
