@@ -75,7 +75,7 @@ fn a_plan_is_executed_at_its_positions_and_bounds_the_whole() -> Done {
         values.filter_map(Value::as_f64).collect()
     };
     // More buys more, and costs more.
-    for falling in ["bound_if_none", "bound_expected", "margin_worst"] {
+    for falling in ["bound_if_none", "margin_worst"] {
         let bounds = of("positions", falling);
         assert!(
             bounds.windows(2).all(|w| w[1] <= w[0]),

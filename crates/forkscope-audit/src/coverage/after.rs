@@ -177,7 +177,7 @@ impl Maker<'_> {
             b.seen_changed(),
             EXACT,
         );
-        for (name, unit, mass) in [("js", "nats", &b.js), ("tv", "tv", &b.tv)] {
+        for (name, unit, mass) in [("js", "nats", &b.js), ("tv", "probability", &b.tv)] {
             let upper = name.to_uppercase();
             add(
                 &format!("unaudited.{name}_mean"),
@@ -234,7 +234,7 @@ impl Maker<'_> {
                 b.changed,
             ),
             ("js_mean", "nats", "mean JS", String::new(), b.js),
-            ("tv_mean", "tv", "mean TV", String::new(), b.tv),
+            ("tv_mean", "probability", "mean TV", String::new(), b.tv),
         ]
         .into_iter()
         .map(|(name, unit, words, more, bounded)| {

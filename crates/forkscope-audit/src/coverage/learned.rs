@@ -210,6 +210,7 @@ fn loss(rows: &[([f64; FEATURES], bool)], w: &[f64; SIZE]) -> f64 {
     data + 0.5 * RIDGE * penalty
 }
 
+#[allow(clippy::needless_range_loop, reason = "indices of a matrix")]
 fn derivatives(
     rows: &[([f64; FEATURES], bool)],
     w: &[f64; SIZE],
@@ -239,6 +240,7 @@ fn derivatives(
 }
 
 /// Solves a symmetric positive definite system by elimination with pivots.
+#[allow(clippy::needless_range_loop, reason = "indices of a matrix")]
 fn solve(mut a: [[f64; SIZE]; SIZE], mut b: [f64; SIZE]) -> [f64; SIZE] {
     for column in 0..SIZE {
         let pivot = (column..SIZE)
