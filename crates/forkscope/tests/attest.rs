@@ -227,10 +227,8 @@ fn models_in_folders_are_subjects() {
     // Elsewhere they are found where the checker says.
     fs::rename(sandbox.path().join("base"), sandbox.path().join("b")).expect("a move");
     let said = ok(&sandbox, "verify pair");
-    assert!(
-        said.contains("not checked: give --base and --tuned"),
-        "{said}"
-    );
+    let not_found = "base and tuned not found, so not checked: give --base and --tuned";
+    assert!(said.contains(not_found), "{said}");
     let line = "verify pair --base b --tuned b+reasoner";
     assert_eq!(sandbox.run(&words(line)).code, Some(0));
     // A byte of weights, of the adapter, of a template that was not there.

@@ -31,7 +31,7 @@ fn rules_pass_and_fail_a_run() {
         "--fail-if",
         "share.unshifted > 1%",
         "--fail-if",
-        "share.shifted.high > 100%",
+        "share.reranked > 100%",
         "--junit",
         "gate.xml",
         "--json",
@@ -98,7 +98,7 @@ fn a_pair_is_compared_on_the_spot() {
 fn rules_that_make_no_sense_are_usage_errors() {
     let sandbox = pair();
     for (rule, says) in [
-        ("share.unshift > 1%", "near ones are share.unshifted"),
+        ("share.unshift > 1%", "near ones are share."),
         ("share.unshifted", "no comparison"),
         ("share.unshifted > many", "no number"),
         ("js.mean > 1%", "finding"),

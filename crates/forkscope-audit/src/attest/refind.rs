@@ -103,8 +103,10 @@ fn setting<'a>(json: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     json.get("settings")?.get(name)
 }
 
+/// Whose the rollouts are; an audit's are the tuned policy's.
 fn whose(json: &Map<String, Value>) -> Option<Side> {
-    match setting(json, "rollouts_by")?.as_str()? {
+    let by = setting(json, "rollouts_by").and_then(Value::as_str);
+    match by.or_else(|| (json.get("command")? == "audit").then_some("tuned"))? {
         "base" => Some(Side::Base),
         "tuned" => Some(Side::Tuned),
         _ => None,
@@ -152,11 +154,10 @@ fn compare(recorded: &Findings, found: &Findings, same_version: bool) -> Refound
     let mut fault = |id: &str, said: String| {
         out.faults.push(Fault::new(Part::Findings, id, said));
     };
-    let recorded_by_id: BTreeMap<&str, &Finding> = recorded
-        .findings
-        .iter()
-        .map(|f| (f.id.as_str(), f))
-        .collect();
+    let mut recorded_by_id: BTreeMap<&str, &Finding> = BTreeMap::new();
+    for f in &recorded.findings {
+        recorded_by_id.entry(&f.id).or_insert(f);
+    }
     for f in &found.findings {
         let Some(r) = recorded_by_id.get(f.id.as_str()) else {
             if same_version {

@@ -206,6 +206,13 @@ fn sampled<'n>(
         return Vec::new();
     }
     let by = setting(statement, "rollouts_by").and_then(Value::as_str);
+    // An audit's rollouts are the tuned policy's, and then the base's.
+    let audit = statement
+        .predicate
+        .run
+        .get("command")
+        .is_some_and(|c| c == "audit");
+    let by = by.or(audit.then_some("tuned"));
     let (first, other) = match by {
         Some("base") => (base, tuned),
         Some("tuned") => (tuned, base),

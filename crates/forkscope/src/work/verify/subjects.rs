@@ -73,21 +73,25 @@ pub fn check(job: &Job, statement: &Statement, report: &mut Report) -> Result<()
         report.skip("subjects", &said);
         return Ok(());
     }
-    let left = match unknown.is_empty() {
+    let mut roles: Vec<&str> = found.unknown.iter().map(|name| role(name)).collect();
+    roles.dedup();
+    let give = match unknown.is_empty() {
         true => String::new(),
-        false => format!("; give {} for the rest", unknown.join(" and ")),
+        false => format!(": give {}", unknown.join(" and ")),
     };
-    let left = match found.unknown.is_empty() {
-        true => left,
-        false => format!(
-            "; not found, so not checked: {}{left}",
-            found.unknown.join(", ")
-        ),
+    let left = match roles.is_empty() {
+        true => String::new(),
+        false => format!("; {} not found, so not checked{give}", roles.join(" and ")),
     };
     report.check("subjects", faults, || {
         format!("{} files are those that were audited{left}", found.checked)
     });
     Ok(())
+}
+
+/// What stands before the first `/` of a subject's name.
+fn role(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(role, _)| role)
 }
 
 /// Where the run says that a model was, if files of it are there.
