@@ -73,6 +73,10 @@ fn export(arguments: &Arguments) -> Outcome {
         "awareness_neurons",
         "awareness_steering",
         "reversions",
+        "base_tokens",
+        "plan",
+        "noise",
+        "beyond_noise",
     ] {
         let table = arguments.run.join(format!("{name}.parquet"));
         if table.is_file() {
