@@ -19,6 +19,11 @@ use std::str::FromStr;
 use crate::AuditError;
 use crate::gates::{Gate, Rule, Score};
 
+/// For messages.
+const GATES: &str = "there is no such gate; give SIGNAL:EPS or SIGNAL/BUDGET with entropy, js, kl, \
+                     ce, delta or drop, SIGNAL-dual:TAU:LAMBDA, first:K, random/SHARE, changed, all, \
+                     or a control of one of them such as random@js/5%";
+
 /// What is known of a position before its token is written. p is the tuned
 /// policy, b the base; all are of the prefix so far, T = 1, nats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -283,6 +288,9 @@ impl FromStr for Guides {
             None => (Signal::Entropy, text.to_owned()),
         };
         let gate: Gate = read.parse().map_err(|error| match error {
+            AuditError::Gate { problem, .. } if problem.starts_with("there is no such gate") => {
+                wrong(GATES.into())
+            }
             AuditError::Gate { problem, .. } => wrong(problem),
             other => other,
         })?;
