@@ -17,6 +17,9 @@ use crate::work::options::SamplingOptions;
 /// number: it only sharpens the price in nats here.
 const EXHAUSTIVE: usize = 16;
 
+/// Most nats that count.
+const NATS_CAP: f64 = 32.0;
+
 /// What is learned from, and how the terms of the loss weigh.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Lessons")]
@@ -169,6 +172,7 @@ impl MeasureOptions {
             prefill_cap: self.cap as usize,
             controls: false,
             exhaustive: EXHAUSTIVE,
+            nats_cap: NATS_CAP,
             interrupted,
             ..RevertSettings::default()
         };
