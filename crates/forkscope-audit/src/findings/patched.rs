@@ -291,7 +291,7 @@ fn half_layer(prefix: &str, findings: &[Finding], sums: &[(Cell, Sums)]) -> Opti
         format!("{prefix}.layer_of_half"),
         "fewest blocks after which the donor's residual stream, put into the receiver, brings back half of the logit difference; null where none does",
         layer.map(|(l, _)| f64::from(l)),
-        "layers",
+        "count",
         "no interval: read off the recoveries".into(),
         (
             any.decisions.n,
@@ -350,7 +350,7 @@ fn tests(
                 "number of {kind} whose own value brings back more than the random one at that false-discovery rate"
             ),
             Some(found as f64),
-            kind,
+            "count",
             "count".into(),
             (
                 of as u64,
