@@ -84,7 +84,7 @@ fn sentence(findings: &Findings, direction: &str) -> Option<String> {
     let one = |end: &str| findings.get(&format!("{PREFIX}{direction}.{end}"));
     let half = match one("layer_of_half")?.value {
         Some(layer) => {
-            format!("half of the difference is back with the residual stream after {layer} blocks")
+            format!("half of the difference is back in the residual stream at layer {layer}")
         }
         None => "no layer brings half of the difference back".into(),
     };
