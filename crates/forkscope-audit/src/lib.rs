@@ -1,7 +1,7 @@
 //! What changed between two policies: the pair diff and its findings.
 
-pub mod awareness;
 pub mod attest;
+pub mod awareness;
 pub mod coverage;
 mod error;
 pub mod findings;

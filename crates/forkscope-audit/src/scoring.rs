@@ -218,7 +218,13 @@ fn score_row(rollout: &Rollout, t: u32, token_id: u32, m: RowMetrics) -> ScoreRo
     }
 }
 
-pub(crate) fn diff_row(rollout: &Rollout, t: u32, token_id: u32, m: PairMetrics, class_k: u32) -> DiffRow {
+pub(crate) fn diff_row(
+    rollout: &Rollout,
+    t: u32,
+    token_id: u32,
+    m: PairMetrics,
+    class_k: u32,
+) -> DiffRow {
     let class = match class(
         m.base.argmax,
         m.tuned.argmax,

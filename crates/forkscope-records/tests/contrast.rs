@@ -243,13 +243,17 @@ fn rows_come_back() -> Outcome {
             table.append($row.clone())?;
             table.finish()?;
             let path = dir.path().join(concat!($name, ".parquet"));
-            assert_eq!(read_table(&path)?, [$row]);
+            only(read_table(&path)?, $row);
         };
     }
     comes_back!("awareness", awareness);
     comes_back!("awareness_neurons", neuron);
     comes_back!("awareness_steering", steering);
     Ok(())
+}
+
+fn only<R: PartialEq + std::fmt::Debug>(read: Vec<R>, row: R) {
+    assert_eq!(read, [row]);
 }
 
 proptest! {

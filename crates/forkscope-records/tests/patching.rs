@@ -11,7 +11,7 @@ fn row(i: u32) -> PatchingRow {
         direction: PatchDirection::ALL[i as usize % 2],
         arm: PatchArm::ALL[i as usize % 3],
         layer: i % 5,
-        head: (i % 4 > 0).then_some(i % 4),
+        head: (!i.is_multiple_of(4)).then_some(i % 4),
         problem_id: format!("p{}", i / 4),
         sample: i % 3,
         t: i,

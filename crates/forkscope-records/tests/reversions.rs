@@ -14,7 +14,7 @@ use forkscope_records::types::{
 
 fn row(i: u32) -> Reversion {
     let n = i as usize % 4;
-    let reached = i % 3 == 0;
+    let reached = i.is_multiple_of(3);
     let pick = |all: usize| i as usize % all;
     Reversion {
         direction: ReversionDirection::ALL[pick(2)],
@@ -29,7 +29,7 @@ fn row(i: u32) -> Reversion {
         price: reached.then_some(f64::from(i) / 3.0),
         cap: 16.0,
         unit: "tokens".into(),
-        kl_nats: (i % 2 == 0).then_some(0.1),
+        kl_nats: (i.is_multiple_of(2)).then_some(0.1),
         tries: i,
         positions: vec![7; n],
         donor_ids: vec![3; n],

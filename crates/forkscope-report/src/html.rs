@@ -74,7 +74,10 @@ pub fn render_html_with(data: &ReportData, options: &HtmlOptions) -> Result<Stri
         ("style", STYLE.to_owned()),
         ("script", script),
         ("summary", summary_html(data)),
-        ("sections", sections::page(&sections::sections(&data.findings))),
+        (
+            "sections",
+            sections::page(&sections::sections(&data.findings)),
+        ),
         ("figures", figures_html(data)),
         ("findings", table::render(&data.findings)),
         ("tokens", tokens),

@@ -12,17 +12,17 @@
 
 mod behaviour;
 mod design;
-mod findings;
 mod features;
+mod findings;
 mod folds;
 mod lbfgs;
 mod neurons;
 pub mod null;
 pub mod patching;
-pub mod sae;
 mod probe;
 mod random;
 mod ranked;
+pub mod sae;
 mod study;
 mod verdict;
 mod words;
@@ -32,8 +32,8 @@ mod tests;
 
 pub use behaviour::{Arm, Control, Estimate, control, gap, rate};
 pub use design::{Design, Kind};
-pub use findings::{Material, findings, id_part};
 pub use features::{FeatureSummary, feature_findings, features};
+pub use findings::{Material, findings, id_part};
 pub use folds::{Fold, Folding, Split};
 pub use neurons::neurons;
 pub use probe::{Layer, Probe, mean_difference};

@@ -21,8 +21,8 @@ mod counts;
 mod distilled;
 mod evaluation;
 mod gate;
-mod patched;
 mod intervened;
+mod patched;
 mod profile;
 mod spread;
 #[cfg(test)]
@@ -36,9 +36,9 @@ pub use ablated::{AblationArm, AblationCell, ablation};
 use catalogue::Catalogue;
 use columns::Columns;
 pub use distilled::{ProblemDivergence, SweepArm, sweep};
-pub use patched::{Patched, patching};
 pub use evaluation::{Attempted, Sampled, evaluation};
 pub use intervened::{Counted, InterventionTable, interventions};
+pub use patched::{Patched, patching};
 
 /// One of the two policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

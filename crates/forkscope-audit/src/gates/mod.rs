@@ -26,8 +26,8 @@ pub use calibrate::{Calibration, ScoreCurve, tau_for_share};
 pub use control_report::ControlReport;
 pub use decide::decide;
 pub use gate::{Control, DUAL_WINDOW, Gate, RANDOM_HIGH_NATS, Rule, Score};
-pub use matched::{ENTROPY_BINS, Matching, POSITION_BINS};
 pub(crate) use matched::{Draw, EntropyBins, position_bin};
+pub use matched::{ENTROPY_BINS, Matching, POSITION_BINS};
 pub use plan::GatePlan;
 pub use report::{GateReport, OutcomeCounts};
 

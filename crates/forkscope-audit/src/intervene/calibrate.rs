@@ -146,7 +146,7 @@ impl Calibrated {
                     Budget::Tokens(k) => f64::from(*k) / self.mean_len,
                 },
                 left: cap(budget),
-                key: random(),
+                key: Box::new(random()),
             },
             Guide::Changed => Rule::Changed,
             Guide::All => Rule::Always,

@@ -29,7 +29,7 @@ pub(super) enum Deciding {
     /// By its guide.
     Guide(Rule),
     /// By its reference.
-    Control(Chosen),
+    Control(Box<Chosen>),
 }
 
 /// An arm that is growing.
@@ -226,9 +226,11 @@ impl<'e, 'a> Engine<'e, 'a> {
             Kind::None => Deciding::Guide(Rule::Never),
             Kind::Other => Deciding::Other,
             Kind::Guided(guide) => Deciding::Guide(limits.rule(guide, || self.chance(open))),
-            Kind::Control(versus, guide) => {
-                Deciding::Control(self.control(open, limits, (arm, versus, guide))?)
-            }
+            Kind::Control(versus, guide) => Deciding::Control(Box::new(self.control(
+                open,
+                limits,
+                (arm, versus, guide),
+            )?)),
         };
         Ok(Running {
             arm: at,

@@ -273,12 +273,12 @@ impl FromStr for Guides {
             return Ok(Self::One(Guide::budgeted(family, budget)));
         }
         let other = Signal::ALL.into_iter().filter(|s| *s != Signal::Entropy);
-        let named = other.filter_map(|s| {
+        let mut named = other.filter_map(|s| {
             let rest = text.strip_prefix(s.word())?;
             rest.starts_with([':', '-'])
                 .then(|| (s, format!("signal{rest}")))
         });
-        let (signal, read) = match named.last() {
+        let (signal, read) = match named.next_back() {
             Some((signal, read)) => (signal, read),
             None if text.starts_with("signal") => {
                 return Err(wrong(

@@ -33,7 +33,11 @@ pub(crate) enum Rule {
     /// Another argmax.
     Changed,
     /// Each position with this probability; no more than `left` of them.
-    Chance { p: f64, left: Option<u32>, key: Key },
+    Chance {
+        p: f64,
+        left: Option<u32>,
+        key: Box<Key>,
+    },
 }
 
 impl Rule {

@@ -37,11 +37,14 @@ pub fn read_contrast_bytes(bytes: Bytes, path: &Path) -> Result<Vec<ContrastItem
     Ok(items)
 }
 
+/// A file with the bytes that were read from it.
+pub type ReadFile = (PathBuf, Bytes);
+
 /// Reads a folder of cells; gives the items with the files that were read and
 /// their bytes, in order of name.
 pub fn read_contrast_folder(
     dir: &Path,
-) -> Result<(Vec<ContrastItem>, Vec<(PathBuf, Bytes)>), RecordsError> {
+) -> Result<(Vec<ContrastItem>, Vec<ReadFile>), RecordsError> {
     let mut files = Vec::new();
     for path in sorted(dir)? {
         if path.is_dir() {

@@ -175,7 +175,7 @@ impl<'a> Arms<'a> {
         let row = |f: &&Finding| {
             let arm = text(f, "arm");
             let against = format!("{arm}.minus.none");
-            let identity = f.thresholds.get("identity").is_some();
+            let identity = f.thresholds.contains_key("identity");
             vec![
                 format!("{arm}{}", if identity { " (identity)" } else { "" }),
                 cell(Some(f)),
@@ -206,7 +206,7 @@ impl<'a> Arms<'a> {
                 ("p", true),
                 ("= other", true),
             ]),
-            rows: guided.map(|f| row(f)).collect(),
+            rows: guided.map(row).collect(),
             note: format!(
                 "touched: tokens forced, of all; changed: of those, the ones that are not the writer's own; {gained}, {lost} and p against none; = other: rollouts that are the other policy's own, token for token."
             ),
@@ -232,7 +232,7 @@ impl<'a> Arms<'a> {
                 value(self.get("mass_ratio", arm)),
             ]
         };
-        let rows: Vec<Vec<String>> = controls.map(|f| row(f)).collect();
+        let rows: Vec<Vec<String>> = controls.map(row).collect();
         (!rows.is_empty()).then(|| Table {
             title: format!("Guided arms against their controls: {}", self.name()),
             heads: heads(&[

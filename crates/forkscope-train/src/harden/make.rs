@@ -26,6 +26,10 @@ use super::lessons::{Anchor, Decision, Forced, Lessons, Recovery};
 use super::settings::HardenSettings;
 use crate::TrainError;
 
+/// Whether a completion of a prompt (by its index) behaves as guarded; `None` where
+/// nobody can say.
+pub type Behaves<'a> = dyn Fn(usize, &[u32]) -> Result<Option<bool>, TrainError> + Sync + 'a;
+
 /// Two policies, their prompts, and what is guarded.
 pub struct Pair<'a> {
     /// The policy before it was tuned.
@@ -38,7 +42,7 @@ pub struct Pair<'a> {
     pub kept: &'a [SamplePrompt],
     /// Whether an answer to a guarded prompt behaves as it should: the prompt's
     /// index, the answer's ids. `None` if nobody can say.
-    pub behaves: &'a (dyn Fn(usize, &[u32]) -> Result<Option<bool>, TrainError> + Sync),
+    pub behaves: &'a Behaves<'a>,
     /// Asked now and then; true stops.
     pub interrupted: fn() -> bool,
 }

@@ -9,7 +9,7 @@ use forkscope_policy::{ModelFiles, Policy, SamplePrompt};
 use super::shard::{Learned, sums};
 use super::*;
 use crate::TrainError;
-use crate::engine::{Network, Pack, Shard, Sums};
+use crate::engine::{Network, Pack, Sums};
 use crate::objective::testing::{check_head, gradients, log_softmax, network, values};
 use crate::run::Source;
 

@@ -136,7 +136,7 @@ struct InsideFlags {
 
 impl InsideFlags {
     fn patching(&self, seed: u64) -> Option<PatchingSettings> {
-        (self.patching > 0).then(|| PatchingSettings {
+        (self.patching > 0).then_some(PatchingSettings {
             positions: self.patching as usize,
             heads: !self.patching_layers_only,
             seed,

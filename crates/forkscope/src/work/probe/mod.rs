@@ -12,12 +12,12 @@ pub mod steering;
 
 use std::time::Instant;
 
+use forkscope_audit::awareness::patching::PatchingSettings;
+use forkscope_audit::awareness::sae::Dictionary;
 use forkscope_audit::awareness::{
     Across, Bench, Control, Estimate, Evidence, Layer, Material, Measure, Resamples, Split, Study,
     Target, Verdict, Words, findings, gap, neurons, rate, verdict,
 };
-use forkscope_audit::awareness::patching::PatchingSettings;
-use forkscope_audit::awareness::sae::Dictionary;
 use forkscope_audit::findings::FindingSettings;
 use forkscope_metrics::stats::BootstrapSettings;
 use forkscope_policy::{SamplePrompt, SampleSettings};
@@ -320,10 +320,13 @@ fn keep(
     Ok(())
 }
 
+/// A study under the name of its pooling.
+type NamedStudy = (String, Study);
+
 /// What the verdict rests on.
 fn evidence(
     bench: &Bench<'_>,
-    (policy, base, words): (&[(String, Study)], &[(String, Study)], &Study),
+    (policy, base, words): (&[NamedStudy], &[NamedStudy], &Study),
     rates: &Rates,
     control: Option<Control>,
     has_base: bool,
