@@ -131,7 +131,10 @@ fn by_group(rows: &[Reversion]) {
                 && row.method != M::Prompt
             {
                 let nats: f64 = row.margins_nats.iter().map(|m| f64::from(*m)).sum();
-                assert!(dear <= nats + 1e-4, "{problem}: {dear} against {nats}");
+                assert!(
+                    dear <= nats + 1e-4 || nats > 128.0,
+                    "{problem}: {dear} against {nats}"
+                );
             }
         }
     }
@@ -300,7 +303,7 @@ fn judges_that_fail_are_named_and_nonsense_is_counted() {
     assert!(ended.stdout.contains("(2 undecided)"), "{ended:?}");
     // A judge that does its work gives what the list of phrases gives.
     let grep = with(
-        &script("if grep -q sorry; then echo 1; else echo 0; fi"),
+        &script("if grep -q \"sorry , i can not\"; then echo 1; else echo 0; fi"),
         "grep",
     );
     let grep: Vec<&str> = grep.iter().map(String::as_str).collect();
