@@ -58,7 +58,7 @@ fn one_run_answers_the_questions_and_can_be_checked() -> Result {
         );
     }
     let checked = sandbox.json(&words(
-        "verify whole/attestation.json --public-key signer.pem.pub --json",
+        "verify whole/attestation.json --public-key signer.pem.pub",
     ));
     assert_eq!(checked["ok"], true);
 

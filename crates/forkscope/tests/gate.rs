@@ -101,7 +101,7 @@ fn rules_that_make_no_sense_are_usage_errors() {
         ("share.unshift > 1%", "near ones are share."),
         ("share.unshifted", "no comparison"),
         ("share.unshifted > many", "no number"),
-        ("js.mean > 1%", "finding"),
+        ("js.mean > 1%", "compares shares"),
     ] {
         let said = sandbox.fails(2, &["gate", "pair", "--fail-if", rule]);
         assert!(said.contains(says), "{rule}: {said}");

@@ -106,6 +106,7 @@ fn manifest(
     let mut manifest = run::with_policy(manifest, "tuned", tuned)?
         .digest("data", asked.problems.digest.as_str())
         .setting("problems", a.problems.display().to_string())
+        .setting("rollouts_by", "tuned")
         .setting("benign", json!(shown(&a.benign)))
         .setting("contrast", json!(shown(&a.contrast)))
         .setting("limit", json!(a.run.limit))
