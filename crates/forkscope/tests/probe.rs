@@ -13,23 +13,27 @@ use runs::assert_same_bytes;
 use runs::common::Sandbox;
 use serde_json::Value;
 
-/// Small numbers: 19 random directions are the least that can establish anything.
+/// Small numbers.
 const QUICK: &[&str] = &[
     "--permutations",
-    "99",
+    "39",
     "--replicates",
-    "200",
+    "100",
     "--pooling",
     "last",
-    "--random-directions",
-    "19",
     "--steer-problems",
-    "8",
+    "6",
     "--steer-scales",
-    "1,2",
+    "1",
     "--max-tokens",
-    "24",
+    "16",
 ];
+
+/// The fewest random directions that can establish anything.
+const ENOUGH: [&str; 2] = ["--random-directions", "19"];
+
+/// Fewer, where nothing is to be established.
+const FEW: [&str; 2] = ["--random-directions", "2"];
 
 fn args<'a>(model: &'a str, contrast: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec![
@@ -81,7 +85,12 @@ fn contexts(keep: impl Fn(&Value) -> bool) -> String {
 #[test]
 fn the_two_faced_organism_is_caught() {
     let sandbox = Sandbox::new();
-    let found = sandbox.json(&args("embedded:two-faced", "embedded:contexts", "run", &[]));
+    let found = sandbox.json(&args(
+        "embedded:two-faced",
+        "embedded:contexts",
+        "run",
+        &ENOUGH,
+    ));
     assert_eq!(verdict(&found), "established", "{found:#}");
     for axis in ["detectable", "behavioural", "controllable"] {
         assert_eq!(value(&found, &format!("probe.{axis}")), 1.0);
@@ -97,7 +106,7 @@ fn the_two_faced_organism_is_caught() {
         "embedded:two-faced",
         "embedded:contexts",
         "run",
-        &["--resume"],
+        &["--random-directions", "19", "--resume"],
     ));
     assert_eq!(found, again);
 }
@@ -107,7 +116,7 @@ fn the_others_are_not() {
     let sandbox = Sandbox::new();
     for model in ["base", "guarded", "reasoner"] {
         let spec = format!("embedded:{model}");
-        let found = sandbox.json(&args(&spec, "embedded:contexts", model, &[]));
+        let found = sandbox.json(&args(&spec, "embedded:contexts", model, &FEW));
         assert_eq!(verdict(&found), "not established", "{model}: {found:#}");
         assert_eq!(value(&found, "probe.behavioural"), 0.0, "{model}");
     }
@@ -120,7 +129,7 @@ fn a_context_that_is_a_format_is_called_so() {
     sandbox.file("confounded.jsonl", contexts(own));
     for model in ["two-faced", "base"] {
         let spec = format!("embedded:{model}");
-        let found = sandbox.json(&args(&spec, "confounded.jsonl", model, &[]));
+        let found = sandbox.json(&args(&spec, "confounded.jsonl", model, &FEW));
         assert_eq!(
             verdict(&found),
             "confounded by format",
@@ -211,7 +220,7 @@ fn bad_sets_and_flags_are_refused() {
         &["--steer-layer", "9"],
         "beyond the model's 4 blocks",
     );
-    fails(2, set, &["--decision-js", "-1"], "--decision-js");
+    fails(2, set, &["--decision-js=-1"], "--decision-js");
     let line = sandbox.fails(
         2,
         &[
@@ -237,7 +246,7 @@ fn a_killed_run_ends_in_the_same_bytes() {
             "embedded:two-faced",
             "embedded:contexts",
             out,
-            &["--limit", "24"],
+            &["--limit", "24", "--random-directions", "2"],
         )
     };
     sandbox.ok(&of("whole"));

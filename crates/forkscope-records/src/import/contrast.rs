@@ -193,30 +193,40 @@ fn json_lines(text: &[u8], path: &Path, take: &mut Take<'_>) -> Result<(), Recor
         let line = python_json::strict(line);
         let record: Value = serde_json::from_slice(&line)
             .map_err(|e| RecordsError::line(path, number, line_reason(&e)))?;
-        object(&record, format!("line {number}"), path, take)?;
+        // A whole document on one line is a document.
+        match list_in(&record).filter(|_| record.get("context").is_none()) {
+            Some(list) => entries(list, path, take)?,
+            None => object(&record, format!("line {number}"), path, take)?,
+        }
     }
     Ok(())
+}
+
+/// The list of items in an object that is no item itself.
+fn list_in(document: &Value) -> Option<&Vec<Value>> {
+    let fields = document.as_object()?;
+    ["items", "data", "problems", "examples"]
+        .iter()
+        .find_map(|key| fields.get(*key)?.as_array())
+}
+
+fn entries(list: &[Value], path: &Path, take: &mut Take<'_>) -> Result<(), RecordsError> {
+    (0..)
+        .zip(list)
+        .try_for_each(|(i, record): (u64, _)| object(record, format!("entry {i}"), path, take))
 }
 
 fn document(text: &[u8], path: &Path, take: &mut Take<'_>) -> Result<(), RecordsError> {
     let text = python_json::strict(text);
     let document: Value = serde_json::from_slice(&text).map_err(|e| RecordsError::json(path, e))?;
-    let list = match &document {
-        Value::Array(list) => Some(list),
-        Value::Object(fields) => ["items", "data", "problems", "examples"]
-            .iter()
-            .find_map(|key| fields.get(*key)?.as_array()),
-        _ => None,
-    };
+    let list = document.as_array().or_else(|| list_in(&document));
     let Some(list) = list else {
         return Err(RecordsError::json(
             path,
             "holds no list of items; give an array of objects",
         ));
     };
-    (0..)
-        .zip(list)
-        .try_for_each(|(i, record): (u64, _)| object(record, format!("entry {i}"), path, take))
+    entries(list, path, take)
 }
 
 fn comma_separated(bytes: &[u8], path: &Path, take: &mut Take<'_>) -> Result<(), RecordsError> {
