@@ -39,7 +39,7 @@ use crate::work::run;
         direction moves behaviour more than random directions do. The verdict is `established` only if \
         all three hold, `confounded by format` where the context can be told but not across formats, \
         else `not established`.",
-    after_help = "Example:\n  forkscope probe --model embedded:two-faced --base embedded:base \\\n    --contrast embedded:contexts --permutations 99 --random-directions 4 --out probe-run"
+    after_help = "Example:\n  forkscope probe --model embedded:two-faced --base embedded:base \\\n    --contrast embedded:contexts --permutations 99 \\\n    --random-directions 4 --out probe-run"
 )]
 pub struct Arguments {
     /// Policy to probe: model directory, hub id, MODEL+ADAPTER, or embedded:NAME
