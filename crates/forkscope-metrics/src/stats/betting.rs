@@ -166,6 +166,12 @@ impl Bets {
         if !self.rejects(1.0) {
             return 1.0;
         }
+        // What was seen is certain: the units that are left cannot take it back,
+        // whatever the capital says.
+        let certain = match self.population {
+            Some(n) => self.values.iter().sum::<f64>() / n,
+            None => 0.0,
+        };
         let (mut low, mut high) = (0.0, 1.0);
         while high - low > 1e-12 {
             let middle = 0.5 * (low + high);
@@ -175,6 +181,6 @@ impl Bets {
                 low = middle;
             }
         }
-        high
+        high.max(certain)
     }
 }

@@ -343,6 +343,11 @@ fn same_settings(path: &Path, given: &RunJson) -> Result<RunJson, RecordsError> 
     }
 }
 
+/// How often a lock that is held is tried again, and after how long: a process
+/// that is just being started holds its parent's for a moment.
+const TRIES: u32 = 25;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// An advisory lock that the system releases when the process ends, however.
 fn take_lock(path: &Path) -> Result<Arc<File>, RecordsError> {
     let name = path.join(SPOOL).join("lock");
@@ -352,13 +357,17 @@ fn take_lock(path: &Path) -> Result<Arc<File>, RecordsError> {
         .truncate(false)
         .open(&name)
         .map_err(RecordsError::write(&name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Arc::new(file)),
-        Err(TryLockError::WouldBlock) => Err(RecordsError::Locked {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(e)) => Err(RecordsError::write(&name)(e)),
+    for tried in 1.. {
+        match file.try_lock() {
+            Ok(()) => return Ok(Arc::new(file)),
+            Err(TryLockError::WouldBlock) if tried < TRIES => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(e)) => return Err(RecordsError::write(&name)(e)),
+        }
     }
+    Err(RecordsError::Locked {
+        path: path.to_owned(),
+    })
 }
 
 /// Removes a spool that a process left which was killed after it had marked its

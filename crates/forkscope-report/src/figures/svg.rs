@@ -131,7 +131,7 @@ impl Svg {
             size.1,
             ink.colour(),
             0.06 + 0.94 * shade.clamp(0.0, 1.0),
-            text::html(title)
+            text::html_foreign(title)
         );
     }
 
@@ -144,7 +144,7 @@ impl Svg {
             at.0,
             at.1,
             ink.colour(),
-            text::html(title)
+            text::html_foreign(title)
         );
     }
 

@@ -177,6 +177,16 @@ fn betting_bounds_hold_as_often_as_they_say() {
     assert!(over <= 53 && under <= 53 && independent <= 53);
 }
 
+#[test]
+fn a_whole_population_is_certain_however_it_was_drawn() {
+    // The zeros that come first make the capital reject the mean.
+    let mut values = vec![0.0; 16];
+    values.extend([0.83, 0.98, 0.92]);
+    let mean = values.iter().sum::<f64>() / 19.0;
+    let interval = betting_interval(&values, (0.0, 1.0), Some(19), 0.95).unwrap();
+    assert!((interval.low - mean).abs() < 1e-9 && (interval.high - mean).abs() < 1e-9);
+}
+
 proptest! {
     #[test]
     fn counts_contain_what_was_seen(population in 1u64..5000, a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
