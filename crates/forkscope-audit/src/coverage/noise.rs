@@ -162,6 +162,12 @@ impl NoiseFloor {
         (1 + values.len() - below) as f64 / (1 + values.len()) as f64
     }
 
+    /// The least p-value that there is noise for.
+    pub fn least_p_value(&self) -> f64 {
+        let most = self.noise.iter().map(Vec::len).max().unwrap_or(0);
+        1.0 / (1 + most) as f64
+    }
+
     fn values(&self, entropy: f64) -> &[f64] {
         self.noise
             .get(self.decile(entropy))

@@ -7,7 +7,7 @@ use forkscope_metrics::stats::{BootstrapSettings, cluster_bootstrap, quantile};
 use forkscope_records::types::{BeyondNoiseRow, DiffRow, Finding, NoiseRow};
 use serde_json::{Value, json};
 
-use super::noise::DECILES;
+use super::noise::{DECILES, NoiseFloor};
 use crate::AuditError;
 
 /// One of the two roundings.
@@ -64,9 +64,14 @@ pub fn noise_findings(
         of_side(side, noise, bootstrap, &mut out)?;
     }
     let invalid = (diff.len() - used.len()) as u64;
+    // The procedure rejects k of m positions only if p <= rate k / m.
+    let least = NoiseFloor::new(noise)?.least_p_value();
+    let fewest = (least * beyond.len() as f64 / rate).ceil();
     let thresholds = [
         ("false_discovery_rate", json!(rate)),
         ("entropy_bins", json!(DECILES)),
+        ("least_p_value", json!(least)),
+        ("fewest_detectable", json!(fewest)),
     ];
     let tests = Ratios {
         clusters: clusters(beyond.iter().map(|r| r.problem_id.as_str())),
@@ -87,7 +92,7 @@ pub fn noise_findings(
     };
     out.push(share(
         "share.changed_beyond_noise",
-        "share of positions whose JS lies beyond what bf16 does to the base by itself: p = (1 + #{noise >= JS})/(1 + n) within the tenth of base entropy, Benjamini-Hochberg over all positions",
+        "share of positions whose JS lies beyond what bf16 does to the base by itself: p = (1 + #{noise >= JS})/(1 + n) within the tenth of base entropy, Benjamini-Hochberg over all positions; null where too few positions of noise allow none to be found, and fewest_detectable says how many changed positions are the fewest that could be",
         &changed,
         &|_| true,
     ));
@@ -103,7 +108,17 @@ pub fn noise_findings(
         &|i| !argmax(i),
         &changed,
     ));
+    if fewest > beyond.len() as f64 {
+        let tests = out.len().saturating_sub(3);
+        out.iter_mut().skip(tests).for_each(unseen);
+    }
     Ok(out)
+}
+
+/// There is too little noise to tell a difference from it: no share is known.
+fn unseen(finding: &mut Finding) {
+    (finding.value, finding.low, finding.high, finding.level) = (None, None, None, None);
+    finding.method = "null: so few positions of noise allow no p-value that is small enough for any position to be found; give more rollouts".into();
 }
 
 fn of_side(

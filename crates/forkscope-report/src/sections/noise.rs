@@ -14,22 +14,38 @@ const ROWS: [(&str, &str); 5] = [
     ("argmax_changed", "positions with another argmax"),
 ];
 
+/// How much lies beyond noise, or that nobody can say.
+fn beyond_noise(beyond: &Finding) -> String {
+    let number = |key: &str| beyond.thresholds.get(key).and_then(|v| v.as_f64());
+    if beyond.value.is_none() {
+        return format!(
+            "With {} positions nothing can be told from noise: the least p-value that they allow is {}.",
+            number::count(beyond.n),
+            number("least_p_value").map_or("unknown".to_owned(), |p| format!("{p:.2e}"))
+        );
+    }
+    let rate = match number("false_discovery_rate") {
+        Some(rate) => format!(", false-discovery rate {}", number::value(rate, "share")),
+        None => String::new(),
+    };
+    let mut said = format!(
+        "At {} of {} positions the tuned policy differs from the base by more than bf16 alone does (Jensen-Shannon divergence against what rounding does to the base within the same tenth of entropy{rate}).",
+        shown(beyond),
+        number::count(beyond.n),
+    );
+    if let Some(fewest) = number("fewest_detectable") {
+        said += &format!(
+            " Fewer than {} changed positions could not have been found.",
+            number::count(fewest as u64)
+        );
+    }
+    said
+}
+
 /// The section, where the noise floor was measured.
 pub fn section(findings: &Findings) -> Option<Section> {
     let beyond = findings.get("share.changed_beyond_noise")?;
-    let mut paragraphs = vec![format!(
-        "At {} of {} positions the tuned policy differs from the base by more than bf16 alone does (Jensen-Shannon divergence against what rounding does to the base within the same tenth of entropy{}).",
-        shown(beyond),
-        number::count(beyond.n),
-        match beyond
-            .thresholds
-            .get("false_discovery_rate")
-            .and_then(|q| q.as_f64())
-        {
-            Some(rate) => format!(", false-discovery rate {}", number::value(rate, "share")),
-            None => String::new(),
-        }
-    )];
+    let mut paragraphs = vec![beyond_noise(beyond)];
     if let Some(f) = defined(findings, "noise_floor.argmax_changed_within") {
         paragraphs.push(format!(
             "{} of the positions with another argmax are within that noise.",
