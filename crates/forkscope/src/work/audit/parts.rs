@@ -95,7 +95,7 @@ pub fn awareness(
     };
     let base_prompts = prompts.ended_by(job.tuned, job.base);
     let steering = SteeringOptions {
-        scales: vec![0.5, 1.0, 2.0],
+        scales: vec![0.25, 0.5, 1.0],
         random: 20,
         problems: 20,
         layer: None,
