@@ -17,7 +17,6 @@ pub const ROLES: [&str; 3] = ["base", "tuned", "model"];
 
 /// Writes the statement of an open run whose files are all there: `attestation.json`
 /// with a key, else `statement.json`. The next step is to complete the run.
-#[allow(dead_code, reason = "for runs that are attested before they close")]
 pub fn write(
     dir: &RunDir,
     base: &Named,
