@@ -1,4 +1,5 @@
-//! What changed between two policies: the pair diff and its findings.
+//! What changed between two policies, which changes matter, what they cost to
+//! undo, and what was not looked at.
 
 pub mod attest;
 pub mod awareness;
