@@ -3,10 +3,10 @@
 //!
 //! A *population* is the completion positions of rollouts that are listed before
 //! anything of the tuned policy is seen ([`Population`]); the base alone gives
-//! each an entropy and its two greatest probabilities. A *design* ([`design`])
+//! each an entropy and its two greatest probabilities. A *design* (`design`)
 //! spends part of a budget on a certain stratum, the positions that a gate puts
 //! first ([`Gate`]), and the rest on a simple random sample of all others; or it
-//! draws whole problems. Afterwards ([`bounds`])
+//! draws whole problems. Afterwards (`bounds`)
 //!
 //! - the changed share of what was not looked at has an exact upper bound
 //!   (hypergeometric tail, [`forkscope_metrics::stats::hypergeometric_upper`]);

@@ -3,7 +3,7 @@
 //! for the page and once for Markdown.
 //!
 //! A new section is a file with `pub fn section(&Findings) -> Option<Section>`,
-//! `None` where none of its findings is there, and a line in [`MAKERS`].
+//! `None` where none of its findings is there, and a line in `MAKERS`.
 
 mod harden;
 mod intervene;
